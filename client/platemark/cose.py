@@ -1,0 +1,112 @@
+"""Strict COSE_Sign1 (RFC 9052 section 4.2): tag 18, protected header, empty unprotected header, payload, signature.
+
+One message has one encoding: the CBOR is the strict subset, the unprotected header is the empty map, the payload is
+attached, and the signature has the length that its algorithm fixes. Rules S1 to S8 of proto/statement.md. Written by
+hand because the COSE packages for Python either cannot decode with a current CBOR library or pin an old one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, cast
+
+from platemark import cbor
+from platemark.errors import CborError, CoseError
+from platemark.keys import EDDSA, ES256, ML_DSA_44
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from platemark.keys import Signer, Verifier
+
+__all__ = ["ALG", "CONTENT_TYPE", "CWT_CLAIMS", "KID", "TAG", "Sign1", "decode", "sig_structure", "sign"]
+
+ALG, CONTENT_TYPE, KID, CWT_CLAIMS = 1, 3, 4, 15
+TAG = b"\xd2"  # tag 18
+_SIGNATURE_SIZES = {ES256: 64, EDDSA: 64, ML_DSA_44: 2420}
+
+
+@dataclass(frozen=True)
+class Sign1:
+    """A decoded COSE_Sign1; `protected` is the decoded header, `protected_bytes` the bytes that were signed."""
+
+    protected_bytes: bytes
+    protected: Mapping[int | str, cbor.Value]
+    payload: bytes
+    signature: bytes
+
+    @property
+    def alg(self) -> int:
+        """The COSE algorithm; `decode` has checked that it is one of the three."""
+        return cast("int", self.protected[ALG])
+
+    @cached_property
+    def to_be_signed(self) -> bytes:
+        """The Sig_structure: the very bytes that the signature is over (RFC 9052 section 4.4)."""
+        return sig_structure(self.protected_bytes, self.payload)
+
+    @cached_property
+    def id(self) -> bytes:
+        """SHA-256 of the Sig_structure, 32 bytes: the statement id, which no second signature can change."""
+        return hashlib.sha256(self.to_be_signed).digest()
+
+    def verify(self, verifier: Verifier) -> None:
+        """Check the signature under `verifier`. Raises SignatureError, CoseError when the algorithms differ."""
+        if verifier.alg != self.alg:
+            raise CoseError("protected.1", f"algorithm {self.alg} is not the key's, which is {verifier.alg}")
+        verifier.verify(self.to_be_signed, self.signature)
+
+
+def sig_structure(protected: bytes, payload: bytes) -> bytes:
+    """["Signature1", protected, external_aad = h'', payload] in CBOR."""
+    return cbor.encode(["Signature1", protected, b"", payload])
+
+
+def sign(protected: Mapping[int | str, cbor.Value], payload: bytes, signer: Signer) -> bytes:
+    """The COSE_Sign1 over `payload`; `protected` gets the signer's algorithm."""
+    header = cbor.encode({**protected, ALG: signer.alg})
+    signature = signer.sign(sig_structure(header, payload))
+    return TAG + cbor.encode([header, {}, payload, signature])
+
+
+def decode(data: bytes) -> Sign1:
+    """The COSE_Sign1 in `data`, in its one encoding. Raises CoseError naming the part that is wrong."""
+    if data[:1] != TAG:
+        raise CoseError("tag", "the message does not begin with tag 18 (COSE_Sign1)")
+    try:
+        message = cbor.decode(data[1:])
+    except CborError as error:
+        raise CoseError("message", str(error)) from None
+    if not isinstance(message, list) or len(message) != 4:
+        raise CoseError("message", "not an array of four")
+    header, unprotected, payload, signature = message
+    if not isinstance(header, bytes):
+        raise CoseError("protected", "not a byte string")
+    if unprotected != {}:
+        raise CoseError("unprotected", "not the empty map")
+    if not isinstance(payload, bytes):
+        raise CoseError("payload", "not an attached byte string")
+    if not isinstance(signature, bytes):
+        raise CoseError("signature", "not a byte string")
+    protected = _protected(header)
+    _check_signature_size(cast("int", protected[ALG]), signature)
+    return Sign1(header, protected, payload, signature)
+
+
+def _protected(header: bytes) -> dict[int | str, cbor.Value]:
+    try:
+        protected = cbor.decode(header)
+    except CborError as error:
+        raise CoseError("protected", str(error)) from None
+    if not isinstance(protected, dict):
+        raise CoseError("protected", "not a map")
+    if protected.get(ALG) not in _SIGNATURE_SIZES or isinstance(protected.get(ALG), bool):
+        raise CoseError("protected.1", f"algorithm {protected.get(ALG)!r} is not ES256, EdDSA or ML-DSA-44")
+    return protected
+
+
+def _check_signature_size(alg: int, signature: bytes) -> None:
+    if len(signature) != _SIGNATURE_SIZES[alg]:
+        raise CoseError("signature", f"{len(signature)} bytes, not the {_SIGNATURE_SIZES[alg]} of algorithm {alg}")

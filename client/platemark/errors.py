@@ -1,0 +1,181 @@
+"""Every error that platemark raises for the world's faults.
+
+PlatemarkError                 the root; `str()` is one sentence for a person, `code` one stable word for a script
+├── FormatError                bytes that do not follow a format; `field` says where, `reason` says why
+│   ├── CborError              not the strict CBOR subset (proto/statement.md section 1)
+│   ├── CoseError              not a strict COSE_Sign1 (proto/statement.md section 2)
+│   ├── KeyFormatError         a public key that the formats refuse (proto/statement.md section 3)
+│   ├── StatementError         a payload that its kind does not allow (proto/statement.md section 5)
+│   │   └── UnknownKindError   a version or kind that this release does not know
+│   ├── AttributeTreeError     an opening or disclosure that is not well formed (proto/attributes.md)
+│   ├── NoteError              not a signed note, checkpoint, tile path or tlog-proof (proto/log.md)
+│   ├── EvidenceError          not an evidence bundle, or one past its limits (proto/evidence.md)
+│   └── TrustError             a trust file that cannot be used (proto/evidence.md)
+├── SignatureError             a signature that does not verify
+├── ProofError                 a Merkle proof that does not verify
+├── KeyFileError               a key file that cannot be read, decrypted or written
+├── StateError                 the chain state beside a key cannot be read or written
+├── CaptureError               a file that cannot be measured; `path` says which
+│   ├── NotAnImageError        it is not a file of a kind that platemark captures
+│   ├── DecodeError            it is one, and its pixels cannot be decoded
+│   └── DecoderMissingError    it is one, and the package that decodes it is not installed
+└── RpcError                   a call to a ledger failed (platemark.rpc)
+
+A programmer's mistake is a TypeError, ValueError or RuntimeError and is never caught as one of these.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+__all__ = [
+    "AttributeTreeError",
+    "CaptureError",
+    "CborError",
+    "CoseError",
+    "DecodeError",
+    "DecoderMissingError",
+    "EvidenceError",
+    "FormatError",
+    "KeyFileError",
+    "KeyFormatError",
+    "NotAnImageError",
+    "NoteError",
+    "PlatemarkError",
+    "ProofError",
+    "RpcError",
+    "SignatureError",
+    "StateError",
+    "StatementError",
+    "TrustError",
+    "UnknownKindError",
+]
+
+
+class PlatemarkError(Exception):
+    """The root of the tree above."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class FormatError(PlatemarkError):
+    """Bytes that do not follow a format: `field` is a path such as `payload.digests.file`."""
+
+    code = "malformed"
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}"
+
+
+class CborError(FormatError):
+    """Not the strict CBOR subset of proto/statement.md section 1."""
+
+
+class CoseError(FormatError):
+    """Not a strict COSE_Sign1 of proto/statement.md section 2."""
+
+
+class KeyFormatError(FormatError):
+    """A public key that proto/statement.md section 3 refuses."""
+
+
+class StatementError(FormatError):
+    """A statement whose payload its kind does not allow."""
+
+
+class UnknownKindError(StatementError):
+    """A statement version or kind that this release does not know: never evidence of a fault."""
+
+    code = "unknown-kind"
+
+
+class AttributeTreeError(FormatError):
+    """An attribute opening or a disclosure that is not well formed."""
+
+
+class NoteError(FormatError):
+    """Not a signed note, checkpoint, tile path or tlog-proof."""
+
+
+class EvidenceError(FormatError):
+    """Not an evidence bundle, or one that is past its limits."""
+
+
+class TrustError(FormatError):
+    """A trust file that cannot be used."""
+
+
+class SignatureError(PlatemarkError):
+    """A signature that does not verify under the key that was given."""
+
+    code = "bad-signature"
+
+
+class ProofError(PlatemarkError):
+    """A Merkle inclusion or consistency proof that does not verify."""
+
+    code = "bad-proof"
+
+
+class KeyFileError(PlatemarkError):
+    """A key file that cannot be read, decrypted or written."""
+
+    code = "key-file"
+
+
+class StateError(PlatemarkError):
+    """The chain state beside a signing key cannot be read or written."""
+
+    code = "chain-state"
+
+
+class CaptureError(PlatemarkError):
+    """A file that cannot be measured; `path` says which, `reason` why."""
+
+    code = "capture"
+
+    def __init__(self, path: str | PathLike[str], reason: str) -> None:
+        super().__init__(reason)
+        self.path = str(path)
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class NotAnImageError(CaptureError):
+    """The file is not of a kind that platemark captures."""
+
+    code = "not-an-image"
+
+
+class DecodeError(CaptureError):
+    """The file is an image whose pixels cannot be decoded."""
+
+    code = "decode"
+
+
+class DecoderMissingError(CaptureError):
+    """The package that decodes this file is not installed; `extra` is the one to install."""
+
+    code = "decoder-missing"
+
+    def __init__(self, path: str | PathLike[str], reason: str, *, extra: str) -> None:
+        super().__init__(path, reason)
+        self.extra = extra
+
+
+class RpcError(PlatemarkError):
+    """A call to a ledger failed; platemark.rpc.errors refines it."""
+
+    code = "rpc"

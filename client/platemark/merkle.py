@@ -1,0 +1,179 @@
+"""RFC 9162 section 2.1 Merkle trees, verified with the standard library alone.
+
+Leaf hash = H(0x00 || entry), node hash = H(0x01 || left || right), empty root = H(""). Indices are 0-based, sizes are
+below 2^64, every digest of a proof is exactly 32 bytes of `bytes`. The verifiers return None or raise `ProofError`;
+there is no boolean to forget. Rules: proto/log.md section 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import TYPE_CHECKING
+
+from platemark.errors import ProofError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "EMPTY_ROOT",
+    "HASH_SIZE",
+    "inclusion_path",
+    "leaf_hash",
+    "node_hash",
+    "root",
+    "root_from_inclusion",
+    "verify_consistency",
+    "verify_inclusion",
+]
+
+HASH_SIZE = 32
+EMPTY_ROOT = hashlib.sha256(b"").digest()
+_MAX_SIZE = 1 << 64
+
+
+def leaf_hash(entry: bytes, *, algorithm: str = "sha256") -> bytes:
+    """The hash of one entry's leaf (RFC 9162 2.1.1)."""
+    return hashlib.new(algorithm, b"\x00" + entry).digest()
+
+
+def node_hash(left: bytes, right: bytes, *, algorithm: str = "sha256") -> bytes:
+    """The hash of an interior node over its two children (RFC 9162 2.1.1)."""
+    return hashlib.new(algorithm, b"\x01" + left + right).digest()
+
+
+def root(leaf_hashes: Iterable[bytes], *, algorithm: str = "sha256") -> bytes:
+    """The Merkle tree hash over leaf hashes (RFC 9162 2.1.1), in memory logarithmic in their number."""
+    stack: list[tuple[int, bytes]] = []
+    for leaf in leaf_hashes:
+        level, digest = 0, leaf
+        while stack and stack[-1][0] == level:
+            digest = node_hash(stack.pop()[1], digest, algorithm=algorithm)
+            level += 1
+        stack.append((level, digest))
+    if not stack:
+        return hashlib.new(algorithm, b"").digest()
+    digest = stack.pop()[1]
+    while stack:
+        digest = node_hash(stack.pop()[1], digest, algorithm=algorithm)
+    return digest
+
+
+def inclusion_path(leaf_hashes: Sequence[bytes], index: int) -> list[bytes]:
+    """The audit path of leaf `index` (RFC 9162 2.1.3.1), leaf sibling first; for trees small enough to hold."""
+    if not 0 <= index < len(leaf_hashes):
+        message = f"index {index} is outside a tree of {len(leaf_hashes)}"
+        raise ValueError(message)
+    path: list[bytes] = []
+    row, position = list(leaf_hashes), index
+    while len(row) > 1:
+        if position ^ 1 < len(row):
+            path.append(row[position ^ 1])
+        paired = [node_hash(row[i], row[i + 1]) for i in range(0, len(row) - 1, 2)]
+        row = paired + row[len(row) & ~1 :]
+        position >>= 1
+    return path
+
+
+def verify_inclusion(*, index: int, size: int, leaf_hash: bytes, path: Sequence[bytes], root: bytes) -> None:
+    """Check that `leaf_hash` is leaf `index` of the tree of `size` leaves with `root` (RFC 9162 2.1.3.2).
+
+    Raises ProofError: index not below size, a digest that is not 32 bytes, a path too short or too long, another root.
+    """
+    _digest("root", root)
+    computed = root_from_inclusion(index=index, size=size, leaf_hash=leaf_hash, path=path)
+    if not hmac.compare_digest(computed, root):
+        raise ProofError("the inclusion path leads to another root")
+
+
+def root_from_inclusion(*, index: int, size: int, leaf_hash: bytes, path: Sequence[bytes]) -> bytes:
+    """The root that an inclusion path leads to; trusted only once a signed checkpoint carries it."""
+    _position("index", index)
+    _position("size", size)
+    if index >= size:
+        raise ProofError(f"index {index} is not below size {size}")
+    digest = _digest("leaf hash", leaf_hash)
+    node, last = index, size - 1
+    for sibling in path:
+        _digest("path", sibling)
+        if last == 0:
+            raise ProofError("the inclusion path is too long")
+        if node & 1 or node == last:
+            digest = node_hash(sibling, digest)
+            while not node & 1 and node:
+                node, last = node >> 1, last >> 1
+        else:
+            digest = node_hash(digest, sibling)
+        node, last = node >> 1, last >> 1
+    if last:
+        raise ProofError("the inclusion path is too short")
+    return digest
+
+
+def verify_consistency(
+    *, old_size: int, new_size: int, old_root: bytes, new_root: bytes, path: Sequence[bytes]
+) -> None:
+    """Check that the tree of `new_size` extends the tree of `old_size` (RFC 9162 2.1.4.2).
+
+    Raises ProofError: old size 0 or above the new one, a digest that is not 32 bytes, a path of the wrong length,
+    another root.
+    """
+    _position("old size", old_size)
+    _position("new size", new_size)
+    _digest("old root", old_root)
+    _digest("new root", new_root)
+    for sibling in path:
+        _digest("path", sibling)
+    if old_size == 0:
+        raise ProofError("old size 0 is refused: an empty tree is a prefix of every tree and proves nothing")
+    if old_size > new_size:
+        raise ProofError(f"old size {old_size} is above new size {new_size}")
+    if old_size == new_size:
+        if path:
+            raise ProofError("equal sizes have an empty consistency path")
+        _same("old root", old_root, new_root)
+        return
+    _walk_consistency(old_size, new_size, old_root, new_root, path)
+
+
+def _walk_consistency(old_size: int, new_size: int, old_root: bytes, new_root: bytes, path: Sequence[bytes]) -> None:
+    """Steps 2 to 7 of RFC 9162 2.1.4.2 for 0 < old_size < new_size."""
+    if not path:
+        raise ProofError("the consistency path is empty")
+    node, last = old_size - 1, new_size - 1
+    while node & 1:
+        node, last = node >> 1, last >> 1
+    # Step 2: an old tree that is a perfect subtree is its own first component.
+    rest = list(path) if old_size & (old_size - 1) else [old_root, *path]
+    old = new = rest[0]
+    for sibling in rest[1:]:
+        if last == 0:
+            raise ProofError("the consistency path is too long")
+        if node & 1 or node == last:
+            old, new = node_hash(sibling, old), node_hash(sibling, new)
+            while not node & 1 and node:
+                node, last = node >> 1, last >> 1
+        else:
+            new = node_hash(new, sibling)
+        node, last = node >> 1, last >> 1
+    if last:
+        raise ProofError("the consistency path is too short")
+    _same("old root", old_root, old)
+    _same("new root", new_root, new)
+
+
+def _position(name: str, value: int) -> None:
+    if type(value) is not int or not 0 <= value < _MAX_SIZE:
+        raise ProofError(f"{name} is not an integer of 64 bits")
+
+
+def _digest(name: str, value: bytes) -> bytes:
+    if type(value) is not bytes or len(value) != HASH_SIZE:
+        raise ProofError(f"{name} is not a digest of {HASH_SIZE} bytes")
+    return value
+
+
+def _same(name: str, expected: bytes, computed: bytes) -> None:
+    if not hmac.compare_digest(expected, computed):
+        raise ProofError(f"the consistency path leads to another {name}")

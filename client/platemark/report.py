@@ -1,0 +1,129 @@
+"""A verdict as text and as JSON. The first line is the result; nothing that was not proven is printed without a mark.
+
+JSON is deterministic: the same evidence, trust, image and time give the same bytes. Rules J1 to J4 of
+proto/evidence.md.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import TYPE_CHECKING
+
+from platemark.verdict import DOES_NOT_MATCH, EVIDENCE_INVALID, INCONCLUSIVE, MATCHES_RECORD
+
+if TYPE_CHECKING:
+    from platemark.verdict import Verdict
+
+__all__ = ["NOT_PROVEN", "format_time", "json_ready", "to_json", "to_text"]
+
+_SAFE_INTEGER = (1 << 53) - 1
+NOT_PROVEN = (
+    "that the scene was real, that the right patient lay there, or that the device was honest",
+    "that no other statement about this image exists",
+)
+_ADVICE = {
+    MATCHES_RECORD: "This image is the one that a known device registered, as far as the checks below go.",
+    DOES_NOT_MATCH: "The evidence is sound, and this image is not the recorded one.",
+    INCONCLUSIVE: "Nothing failed, but a check that the result needs could not be made.",
+    EVIDENCE_INVALID: "The evidence itself failed a check: do not rely on it.",
+}
+_FACT_TITLES = {
+    "device": "device",
+    "role": "enrolled as",
+    "stated_time": "device clock",
+    "clock": "clock source",
+    "clock_error_ns": "clock error (ns)",
+    "origin": "origin",
+    "media": "media type",
+    "meaning": "meaning",
+    "frames": "frames",
+    "log": "log",
+    "log_id": "log id",
+    "index": "leaf",
+    "log_size": "log size",
+    "statement_id": "statement id",
+    "kid": "key id",
+}
+
+
+def format_time(ns: int) -> str:
+    """Unix nanoseconds as UTC text with nanoseconds; years past 9999 are given as a number."""
+    seconds, rest = divmod(ns, 1_000_000_000)
+    try:
+        moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
+    except (OverflowError, ValueError, OSError):
+        return f"{ns} ns since 1970"
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
+
+
+def json_ready(value: object) -> object:
+    """The value in JSON's types: bytes as hex, integers above 2^53 - 1 as strings, tuples as lists."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) <= _SAFE_INTEGER else str(value)
+    if isinstance(value, dict):
+        return {str(name): json_ready(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_ready(each) for each in value]
+    message = f"{type(value).__name__} has no JSON form"
+    raise TypeError(message)
+
+
+def to_json(verdict: Verdict) -> str:
+    """The verdict as one JSON object, keys sorted."""
+    content = {
+        "result": verdict.result,
+        "exit_code": verdict.exit_code,
+        "reason": verdict.reason,
+        "rung": verdict.rung,
+        "at": verdict.at,
+        "checks": [
+            {"number": check.number, "title": check.title, "status": check.status, "reason": check.reason}
+            for check in verdict.checks
+        ],
+        "conditions_reported": verdict.conditions,
+        "facts": dict(verdict.facts),
+        "disclosed": dict(verdict.disclosed),
+        "members_not_read": verdict.unread,
+        "not_proven": NOT_PROVEN,
+    }
+    return json.dumps(json_ready(content), sort_keys=True, indent=2, ensure_ascii=False)
+
+
+def to_text(verdict: Verdict) -> str:
+    """The verdict for a person: result, reason, facts, disclosed attributes, checks, what is not proven."""
+    lines = [verdict.result, verdict.reason, "", _ADVICE[verdict.result]]
+    if verdict.facts:
+        lines += ["", "Signed and logged:"]
+        lines += [
+            f"  {_FACT_TITLES[name]:<18} {_fact(name, verdict)}" for name in _FACT_TITLES if name in verdict.facts
+        ]
+    if verdict.conditions:
+        lines += ["", f"Reported by the ledger, not proven here: {', '.join(verdict.conditions)}"]
+    if verdict.disclosed:
+        lines += ["", "Disclosed attributes (as the signer stated them):"]
+        lines += [f"  {name:<28} {_printable(value)}" for name, value in verdict.disclosed.items()]
+    lines += ["", f"Checks (as of {format_time(verdict.at)}):"]
+    lines += [f"  {check.number:>2} {check.title:<11} {check.status:<11} {check.reason}" for check in verdict.checks]
+    if verdict.unread:
+        lines += ["", f"Not read, of a later release: {', '.join(verdict.unread)}"]
+    lines += ["", "Not proven:"] + [f"  {each}" for each in NOT_PROVEN]
+    return "\n".join(lines) + "\n"
+
+
+def _fact(name: str, verdict: Verdict) -> str:
+    value = verdict.facts[name]
+    return format_time(value) if name == "stated_time" and isinstance(value, int) else str(value)
+
+
+def _printable(value: str | int | bytes | None) -> str:
+    """A value on one line: whatever a signer put into it cannot move the cursor or fake a line of the report."""
+    if value is None:
+        return "(none in the object)"
+    if isinstance(value, bytes):
+        return value.hex()
+    return "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in str(value))

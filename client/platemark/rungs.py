@@ -1,0 +1,114 @@
+"""The rungs of a measurement, strongest first, and how two sets of digests are compared (proto/statement.md, rungs).
+
+A rung is a way of digesting an image. A stronger rung covers more of the file and survives less handling; a weaker one
+covers the pixels alone and survives every lossless transcode. Standard library only: the offline verifier needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+__all__ = [
+    "DIGEST_SIZES",
+    "HEADER_BINDING",
+    "RUNGS",
+    "SHA256",
+    "SHA512",
+    "AttributeValue",
+    "Digests",
+    "Match",
+    "Measurement",
+    "strongest_match",
+]
+
+RUNGS = ("file", "dataset", "content", "pixels", "codestream", "messages")
+"""Every rung that a statement may carry, strongest first."""
+
+SHA256 = -16
+"""COSE algorithm identifier of SHA-256 (RFC 9054 section 2.1): always present in a rung."""
+
+SHA512 = -44
+"""COSE algorithm identifier of SHA-512 (RFC 9054 section 2.1)."""
+
+DIGEST_SIZES: Mapping[int, int] = MappingProxyType({SHA256: 32, SHA512: 64})
+"""Bytes of a digest under each hash algorithm."""
+
+HEADER_BINDING = frozenset(
+    {
+        "image_laterality",
+        "image_orientation_patient",
+        "laterality",
+        "patient_birth_date",
+        "patient_id",
+        "patient_id_issuer",
+        "patient_name",
+        "patient_orientation",
+        "patient_position",
+        "study_instance_uid",
+        "view_position",
+    }
+)
+"""Attributes that must be opened and equal before a match of `pixels` clears a DICOM header.
+
+A measurement of a DICOM file carries every one of them, with None where the object carries no value: "no laterality"
+is a fact to compare, and a value added later must not slip through as unknown.
+"""
+
+AttributeValue = str | int | bytes | None
+"""A normalised attribute value; None says that the object carries no value."""
+
+Digests = Mapping[str, Mapping[int, bytes]]
+"""Rung name to COSE hash algorithm to digest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What one file measured to.
+
+    `digests` holds SHA-256 and SHA-512 for every rung that could be computed; `absent` holds, for every other rung that
+    this release defines for the medium, one sentence that says why not. `frames` is the number of frames under `pixels`
+    (None when the file has none or they were not counted). `uncomputed` are the absent rungs that the file may well have
+    and that could not be computed here and now: a decoder is missing, a limit was reached, the pixels do not decode; a
+    verifier must not take such a rung for one that differs. `missing_extra` names the extra of the `platemark`
+    distribution that would compute more ("dicom" or "image").
+    """
+
+    media: str
+    digests: Digests
+    attributes: Mapping[str, AttributeValue]
+    frames: int | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
+    missing_extra: str | None = None
+    uncomputed: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Match:
+    """The outcome of a comparison.
+
+    `rung` is the strongest rung that matches, None when none does. `conflict` is the strongest rung on which hash
+    algorithms contradict each other (one equal, another different); then `rung` is None, because one of the
+    algorithms is broken or the record is, and nobody can tell which.
+    """
+
+    rung: str | None
+    conflict: str | None = None
+
+
+def strongest_match(measured: Digests, recorded: Digests) -> Match:
+    """Compare what was measured with what was recorded, rung by rung, strongest first.
+
+    A rung matches when both sides carry SHA-256 and every hash algorithm that both sides carry agrees. Rungs that are
+    not in RUNGS are ignored: a later release may define more.
+    """
+    best: str | None = None
+    for rung in RUNGS:
+        ours, theirs = measured.get(rung, {}), recorded.get(rung, {})
+        verdicts = {algorithm: ours[algorithm] == theirs[algorithm] for algorithm in ours.keys() & theirs.keys()}
+        if len(set(verdicts.values())) > 1:
+            return Match(None, conflict=rung)
+        if best is None and verdicts.get(SHA256, False):
+            best = rung
+    return Match(best)

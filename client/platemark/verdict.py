@@ -1,0 +1,108 @@
+"""What a verification found: checks, a result, and what the result rests on. Rules V1 to V8 of proto/evidence.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "DOES_NOT_MATCH",
+    "EVIDENCE_INVALID",
+    "EXIT_CODES",
+    "FAIL",
+    "INCONCLUSIVE",
+    "MATCHES_RECORD",
+    "NOT_CHECKED",
+    "PASS",
+    "REQUIRED",
+    "TITLES",
+    "Check",
+    "Verdict",
+    "conclude",
+]
+
+PASS, FAIL, NOT_CHECKED = "PASS", "FAIL", "NOT CHECKED"
+
+MATCHES_RECORD = "MATCHES RECORD"
+DOES_NOT_MATCH = "DOES NOT MATCH"
+INCONCLUSIVE = "INCONCLUSIVE"
+EVIDENCE_INVALID = "EVIDENCE INVALID"
+EXIT_CODES: Mapping[str, int] = {MATCHES_RECORD: 0, DOES_NOT_MATCH: 1, INCONCLUSIVE: 3, EVIDENCE_INVALID: 4}
+
+TITLES: Mapping[int, str] = {
+    1: "statement",
+    2: "trust",
+    3: "policy",
+    4: "checkpoint",
+    5: "inclusion",
+    6: "key",
+    7: "signature",
+    8: "validity",
+    9: "revocation",
+    10: "witnesses",
+    11: "time",
+    12: "chain",
+    13: "disclosure",
+    14: "image",
+    15: "header",
+}
+# Without every one of these there is no sound record to compare an image with (checks 14 and 15 do the comparing).
+REQUIRED = frozenset({1, 2, 3, 4, 5, 6, 7, 8})
+_IMAGE, _HEADER = 14, 15
+
+
+@dataclass(frozen=True)
+class Check:
+    """One numbered check: `status` is PASS, FAIL or NOT CHECKED, `reason` one sentence that says why."""
+
+    number: int
+    status: str
+    reason: str
+
+    @property
+    def title(self) -> str:
+        """The word that names this check."""
+        return TITLES[self.number]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome for one image. `facts` holds only values that a passed check covers; `stated` what nobody proved."""
+
+    result: str
+    reason: str
+    rung: str | None
+    checks: tuple[Check, ...]
+    at: int
+    conditions: tuple[str, ...] = ()
+    facts: Mapping[str, str | int] = field(default_factory=dict)
+    disclosed: Mapping[str, str | int | bytes | None] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 matches, 1 does not match, 3 inconclusive, 4 evidence invalid."""
+        return EXIT_CODES[self.result]
+
+
+def conclude(checks: tuple[Check, ...], rung: str | None) -> tuple[str, str]:
+    """The result and its reason from the checks alone (V1 to V6, first rule that applies)."""
+    by_number = {check.number: check for check in checks}
+    for check in checks:
+        if check.status == FAIL and check.number not in {_IMAGE, _HEADER}:
+            return EVIDENCE_INVALID, f"{check.title}: {check.reason}"
+    for number in sorted(REQUIRED):
+        check = by_number[number]
+        if check.status != PASS:
+            return INCONCLUSIVE, f"{check.title}: {check.reason}"
+    image, header = by_number[_IMAGE], by_number[_HEADER]
+    if FAIL in {image.status, header.status}:
+        failed = image if image.status == FAIL else header
+        return DOES_NOT_MATCH, failed.reason
+    if image.status != PASS or header.status != PASS or rung is None:
+        unchecked = image if image.status != PASS else header
+        return INCONCLUSIVE, unchecked.reason
+    return MATCHES_RECORD, image.reason
