@@ -22,6 +22,7 @@ Value: TypeAlias = "int | bytes | str | bool | list[Value] | dict[int | str, Val
 MAX_DEPTH = 8
 _MIN, _MAX = -(1 << 63), (1 << 64) - 1
 _FALSE, _TRUE, _NULL = 0xF4, 0xF5, 0xF6
+_FLOATS = frozenset({0xF9, 0xFA, 0xFB})
 _SIMPLE: dict[int, bool | None] = {_FALSE: False, _TRUE: True, _NULL: None}
 
 
@@ -34,10 +35,10 @@ def encode(value: object) -> bytes:
 
 def decode(data: bytes) -> Value:
     """The value of `data`, which must be its one encoding and nothing more. Raises CborError."""
-    reader = _Reader(bytes(data))
-    value = reader.value(0)
-    if reader.at != len(reader.data):
-        raise CborError(f"byte {reader.at}", f"{len(reader.data) - reader.at} trailing bytes")
+    data = bytes(data)
+    value, at = _value(data, 0, 0)
+    if at != len(data):
+        _refuse(at, f"{len(data) - at} trailing bytes")
     return value
 
 
@@ -110,101 +111,106 @@ def _deeper(depth: int, field: str) -> None:
         raise CborError(field, f"nesting is deeper than {MAX_DEPTH}")
 
 
-class _Reader:
-    """A cursor over the bytes; every refusal names the byte at which it was seen."""
+def _value(data: bytes, at: int, depth: int) -> tuple[Value, int]:  # noqa: C901, PLR0911 - a branch for each major type
+    """The value that begins at byte `at`, and the byte after it. Every refusal names the byte at which it was seen.
 
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.at = 0
+    Plain functions over (data, at): a ledger reads some fifty values for each statement that it admits.
+    """
+    if at >= len(data):
+        _refuse(at, "the data ends inside a value")
+    initial = data[at]
+    major = initial >> 5
+    if major == 7:
+        return _simple(initial, at), at + 1
+    argument, after = initial & 31, at + 1
+    if argument >= 24:
+        argument, after = _argument(data, at, argument)
+    if major == 0:
+        return argument, after
+    if major == 3:
+        return _text(data, at, after, argument)
+    if major == 2:
+        end = _end(data, after, argument)
+        return data[after:end], end
+    if major == 5:
+        return _map(data, _inner(data, at, after, 2 * argument, depth), argument, depth + 1)
+    if major == 4:
+        return _array(data, _inner(data, at, after, argument, depth), argument, depth + 1)
+    if major == 1:
+        if argument >= 1 << 63:
+            _refuse(at, "the integer is below -2^63")
+        return -1 - argument, after
+    return _refuse(at, "tags are refused")
 
-    def value(self, depth: int) -> Value:
-        start = self.at
-        if start >= len(self.data):
-            self._refuse(start, "the data ends inside a value")
-        initial = self.data[start]
-        major = initial >> 5
-        if major == 7:
-            return self._simple(initial)
-        argument = self._argument(initial & 31)
-        if major == 0:
-            return argument
-        if major == 1:
-            if argument >= 1 << 63:
-                self._refuse(start, "the integer is below -2^63")
-            return -1 - argument
-        if major == 2:
-            return self._take(argument)
-        if major == 3:
-            return self._text(argument, start)
-        if major == 6:
-            self._refuse(start, "tags are refused")
-        if depth >= MAX_DEPTH:
-            self._refuse(start, f"nesting is deeper than {MAX_DEPTH}")
-        return self._array(argument, depth) if major == 4 else self._map(argument, depth)
 
-    def _simple(self, initial: int) -> bool | None:
-        if initial not in _SIMPLE:
-            what = "floats" if initial in {0xF9, 0xFA, 0xFB} else "this simple value"
-            self._refuse(self.at, f"{what} is refused" if what[0] == "t" else f"{what} are refused")
-        self.at += 1
+def _simple(initial: int, at: int) -> bool | None:
+    if initial in _SIMPLE:
         return _SIMPLE[initial]
+    return _refuse(at, "floats are refused" if initial in _FLOATS else "this simple value is refused")
 
-    def _argument(self, info: int) -> int:
-        start = self.at
-        self.at += 1
-        if info < 24:
-            return info
-        if info > 27:
-            self._refuse(start, "indefinite and reserved lengths are refused")
-        width = 1 << info - 24
-        argument = int.from_bytes(self._take(width), "big")
-        if argument < (24 if width == 1 else 1 << 4 * width):
-            self._refuse(start, "the head is not in its shortest form")
-        return argument
 
-    def _take(self, length: int) -> bytes:
-        end = self.at + length
-        if end > len(self.data):
-            self._refuse(self.at, "the data ends inside a value")
-        taken = self.data[self.at : end]
-        self.at = end
-        return taken
+def _argument(data: bytes, at: int, info: int) -> tuple[int, int]:
+    """The argument that follows its head in 1, 2, 4 or 8 bytes, and the byte after it."""
+    if info > 27:
+        _refuse(at, "indefinite and reserved lengths are refused")
+    width = 1 << info - 24
+    end = _end(data, at + 1, width)
+    argument = int.from_bytes(data[at + 1 : end], "big")
+    if argument < (24 if width == 1 else 1 << 4 * width):
+        _refuse(at, "the head is not in its shortest form")
+    return argument, end
 
-    def _text(self, length: int, start: int) -> str:
-        try:
-            text = self._take(length).decode()
-        except UnicodeDecodeError:
-            self._refuse(start, "the text is not UTF-8")
-        if not text.isascii() and not unicodedata.is_normalized("NFC", text):
-            self._refuse(start, "the text is not in Unicode NFC")
-        return text
 
-    def _array(self, length: int, depth: int) -> list[Value]:
-        self._plausible(length)
-        return [self.value(depth + 1) for _ in range(length)]
+def _end(data: bytes, start: int, length: int) -> int:
+    end = start + length
+    if end > len(data):
+        _refuse(start, "the data ends inside a value")
+    return end
 
-    def _map(self, length: int, depth: int) -> dict[int | str, Value]:
-        self._plausible(2 * length)
-        result: dict[int | str, Value] = {}
-        previous = b""
-        for _ in range(length):
-            start = self.at
-            key = self.value(depth + 1)
-            if isinstance(key, bool) or not isinstance(key, (int, str)):
-                self._refuse(start, "a map key is neither an integer nor text")
-            encoded = self.data[start : self.at]
-            if encoded == previous:
-                self._refuse(start, "a map key is duplicated")
-            if encoded < previous:
-                self._refuse(start, "the map keys are not in bytewise order")
-            previous = encoded
-            result[key] = self.value(depth + 1)
-        return result
 
-    def _plausible(self, items: int) -> None:
-        """Every item takes a byte at least: a huge count is refused before anything is allocated for it."""
-        if items > len(self.data) - self.at:
-            self._refuse(self.at, "the data ends inside a value")
+def _text(data: bytes, at: int, start: int, length: int) -> tuple[str, int]:
+    end = _end(data, start, length)
+    try:
+        text = data[start:end].decode()
+    except UnicodeDecodeError:
+        _refuse(at, "the text is not UTF-8")
+    if not text.isascii() and not unicodedata.is_normalized("NFC", text):
+        _refuse(at, "the text is not in Unicode NFC")
+    return text, end
 
-    def _refuse(self, at: int, reason: str) -> NoReturn:
-        raise CborError(f"byte {at}", reason)
+
+def _inner(data: bytes, at: int, after: int, items: int, depth: int) -> int:
+    """Where the items of an array or map begin. Every item takes a byte at least, so a huge count is refused here."""
+    if depth >= MAX_DEPTH:
+        _refuse(at, f"nesting is deeper than {MAX_DEPTH}")
+    if items > len(data) - after:
+        _refuse(after, "the data ends inside a value")
+    return after
+
+
+def _array(data: bytes, at: int, length: int, depth: int) -> tuple[list[Value], int]:
+    result: list[Value] = []
+    for _ in range(length):
+        item, at = _value(data, at, depth)
+        result.append(item)
+    return result, at
+
+
+def _map(data: bytes, at: int, length: int, depth: int) -> tuple[dict[int | str, Value], int]:
+    result: dict[int | str, Value] = {}
+    previous = b""
+    for _ in range(length):
+        key, after = _value(data, at, depth)
+        if type(key) is not str and type(key) is not int:
+            _refuse(at, "a map key is neither an integer nor text")
+        encoded = data[at:after]
+        if encoded <= previous:
+            same = encoded == previous
+            _refuse(at, "a map key is duplicated" if same else "the map keys are not in bytewise order")
+        previous = encoded
+        result[key], at = _value(data, after, depth)
+    return result, at
+
+
+def _refuse(at: int, reason: str) -> NoReturn:
+    raise CborError(f"byte {at}", reason)

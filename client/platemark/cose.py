@@ -25,6 +25,8 @@ __all__ = ["ALG", "CONTENT_TYPE", "CWT_CLAIMS", "KID", "TAG", "Sign1", "decode",
 
 ALG, CONTENT_TYPE, KID, CWT_CLAIMS = 1, 3, 4, 15
 TAG = b"\xd2"  # tag 18
+_SIGNATURE1 = b"\x84\x6aSignature1"  # the head of an array of four and its first item
+_NO_AAD = b"\x40"  # h''
 _SIGNATURE_SIZES = {ES256: 64, EDDSA: 64, ML_DSA_44: 2420}
 
 
@@ -61,7 +63,7 @@ class Sign1:
 
 def sig_structure(protected: bytes, payload: bytes) -> bytes:
     """["Signature1", protected, external_aad = h'', payload] in CBOR."""
-    return cbor.encode(["Signature1", protected, b"", payload])
+    return _SIGNATURE1 + cbor.encode(protected) + _NO_AAD + cbor.encode(payload)
 
 
 def sign(protected: Mapping[int | str, cbor.Value], payload: bytes, signer: Signer) -> bytes:
@@ -102,8 +104,9 @@ def _protected(header: bytes) -> dict[int | str, cbor.Value]:
         raise CoseError("protected", str(error)) from None
     if not isinstance(protected, dict):
         raise CoseError("protected", "not a map")
-    if protected.get(ALG) not in _SIGNATURE_SIZES or isinstance(protected.get(ALG), bool):
-        raise CoseError("protected.1", f"algorithm {protected.get(ALG)!r} is not ES256, EdDSA or ML-DSA-44")
+    alg = protected.get(ALG)
+    if isinstance(alg, bool) or not isinstance(alg, int) or alg not in _SIGNATURE_SIZES:
+        raise CoseError("protected.1", "the algorithm is not ES256, EdDSA or ML-DSA-44")
     return protected
 
 

@@ -117,12 +117,12 @@ def from_bytes(data: bytes) -> Evidence:
     if len(data) > MAX_BUNDLE:
         raise EvidenceError("bundle", f"{len(data)} bytes, more than {MAX_BUNDLE}")
     members = _read(data)
-    # One form: whatever differs from what we would write (order, dates, comments, gaps, a lying directory) is refused.
-    if _write(members) != data:
-        raise EvidenceError("bundle", "the ZIP is not in its one form")
     evidence = from_members(members)
     if members.get("README.txt") != README.encode():
         raise EvidenceError("README.txt", "not the text of this format")
+    # One form: whatever differs from what we would write (order, dates, comments, gaps, a lying directory) is refused.
+    if evidence.to_bytes() != data:
+        raise EvidenceError("bundle", "not in its one form")
     return evidence
 
 
@@ -163,7 +163,12 @@ def _conditions(data: bytes) -> tuple[str, ...]:
         content = cbor.decode(data)
     except CborError as error:
         raise EvidenceError("conditions.cbor", str(error)) from None
-    if not isinstance(content, dict) or set(content) != {"v", "conditions"} or content["v"] != 1:
+    if (
+        not isinstance(content, dict)
+        or set(content) != {"v", "conditions"}
+        or content["v"] != 1
+        or content["v"] is True
+    ):
         raise EvidenceError("conditions.cbor", "not a map of v = 1 and conditions")
     items = content["conditions"]
     if not isinstance(items, list) or len(items) > len(CONDITIONS):
@@ -193,6 +198,8 @@ def _read(data: bytes) -> dict[str, bytes]:
             infos = bundle.infolist()
             if len(infos) > _MAX_MEMBERS:
                 raise EvidenceError("bundle", f"more than {_MAX_MEMBERS} members")
+            if sum(info.file_size for info in infos) > len(data):
+                raise EvidenceError("bundle", "its members overlap")
             for info in infos:
                 if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
                     raise EvidenceError(info.filename[:80], "compressed: members are stored")
@@ -207,6 +214,7 @@ def _read(data: bytes) -> dict[str, bytes]:
         RuntimeError,
         ValueError,
         EOFError,
+        OverflowError,
     ) as error:
         raise EvidenceError("bundle", f"not a readable ZIP file ({error})") from None
     if next(iter(members), None) != "mimetype" or members.pop("mimetype") != MIMETYPE.encode():

@@ -22,6 +22,7 @@ _MAX_KEY_FILE = 64 * 1024
 
 def write_private(path: Path, key: PrivateKey, passphrase: bytes | None = None) -> None:
     """Create `path` with the PKCS#8 PEM of `key`. Raises KeyFileError when it exists or cannot be written."""
+    _check_passphrase(path, passphrase)
     encryption = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
     pem = key.secret.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
     _create(path, pem, 0o600)
@@ -42,6 +43,7 @@ def public_pem(spki: bytes) -> str:
 
 def read_private(path: Path, passphrase: bytes | None = None) -> PrivateKey:
     """The private key in `path`. Raises KeyFileError: missing, unreadable, another type, wrong or no passphrase."""
+    _check_passphrase(path, passphrase)
     data = _read(path)
     secret: object
     try:
@@ -75,6 +77,12 @@ def read_public(path: Path) -> Verifier:
         raise KeyFileError(f"{path}: not a public key in PEM") from None
     except KeyFormatError as error:
         raise KeyFileError(f"{path}: {error.reason}") from None
+
+
+def _check_passphrase(path: Path, passphrase: bytes | None) -> None:
+    """An empty passphrase is a mistake (an unset variable), never a wish to write the key in the clear."""
+    if passphrase is not None and not passphrase:
+        raise KeyFileError(f"{path}: the passphrase is empty")
 
 
 def _unencrypted(path: Path, data: bytes) -> object:

@@ -168,7 +168,7 @@ KINDS: dict[str, Check] = {
         {
             "v": integer(1, 1),
             "version": integer(),
-            "origin": matching(r"[!-*,-~]+", 255, "a schema-less URL of at most 255 ASCII characters without plus"),
+            "origin": matching(r"[A-Za-z0-9._~:/-]+", 247, "a schema-less URL of at most 247 characters"),
             "log": nullable(_id),
             "prev": nullable(_id),
             "keys": each_ascending(key, 1, 16),

@@ -16,6 +16,7 @@ from platemark.keys import Ed25519Verifier, load_public
 from platemark.kinds import ORIGINS, SIGNERS
 from platemark.merkle import leaf_hash
 from platemark.note import NoteVerifier
+from platemark.schema import MAX_INTEGER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,12 +51,17 @@ class Policy:
         keys = (load_public(spki) for spki in cast("list[bytes]", self.payload["log_keys"]))
         return tuple(NoteVerifier(origin, key) for key in keys if isinstance(key, Ed25519Verifier))
 
-    def registrar(self, kid: bytes) -> tuple[Verifier, Mapping[str, Value]] | None:
-        """The registrar with this kid that the policy itself names."""
+    def key(self, kid: bytes, origin: str) -> KeyRecord | None:
+        """The registrar or log key with this kid that the policy itself names."""
+        for spki in cast("list[bytes]", self.payload["log_keys"]):
+            key = load_public(spki)
+            if key.kid == kid:
+                return KeyRecord(key, statement.policy_issuer(origin), "log", 0, MAX_INTEGER, 0)
         for entry in cast("list[Mapping[str, Value]]", self.payload["registrars"]):
             key = load_public(cast("bytes", entry["key"]))
             if key.kid == kid:
-                return key, entry
+                dates = cast("int", entry["not_before"]), cast("int", entry["not_after"])
+                return KeyRecord(key, cast("str", entry["issuer"]), "registrar", *dates, 0)
         return None
 
 
@@ -114,17 +120,56 @@ def open_policies(proven: Sequence[Proven], checkpoint: SignedCheckpoint, truste
     keys, threshold = trusted.policy_keys, trusted.threshold
     if keys != frozenset(cast("list[bytes]", payload["keys"])) or threshold != payload["threshold"]:
         raise EvidenceError("policy/0", "its keys or threshold are not the trust file's")
-    versions: list[Policy] = []
-    rest = placed
-    while rest:
-        group = [each for each in rest if each.statement.message.payload == rest[0].statement.message.payload]
-        rest = rest[len(group) :]
-        _check_successor(group, versions, trusted)
-        since = _check_signers(group, keys, threshold)
-        payload = group[0].statement.payload
-        versions.append(Policy(payload, since))
-        keys, threshold = frozenset(cast("list[bytes]", payload["keys"])), cast("int", payload["threshold"])
-    return Policies(trusted.id, trusted.origin, tuple(versions))
+    opened = _PolicyHistory(trusted, keys, threshold)
+    for each in placed:
+        opened.read(each)
+    if not opened.versions:
+        raise SignatureError(f"the first policy has fewer than the {threshold} signatures that it needs")
+    return Policies(trusted.id, trusted.origin, tuple(opened.versions))
+
+
+class _PolicyHistory:
+    """Policy statements in log order; a version comes into force when the threshold of the one before it is met.
+
+    A proposal that never gets its signatures changes nothing, and two proposals may be signed in turns.
+    """
+
+    def __init__(self, trusted: TrustedLog, keys: frozenset[bytes], threshold: int) -> None:
+        self.trusted, self.keys, self.threshold = trusted, keys, threshold
+        self.versions: list[Policy] = []
+        self.previous: bytes | None = None  # the id that the next version names in prev
+        self.signed: dict[bytes, dict[bytes, bytes]] = {}  # payload -> kid -> statement id, in log order
+
+    def read(self, each: Positioned) -> None:
+        decoded = each.statement
+        if self.versions and decoded.payload == self.versions[-1].payload:
+            return  # one signature more than the version in force needed
+        self._check_successor(decoded)
+        key = {key.kid: key for key in map(load_public, self.keys)}.get(decoded.kid)
+        if key is None:
+            raise SignatureError("a policy is signed by a key that is not a policy key")
+        if decoded.issuer != statement.policy_issuer(self.trusted.origin):
+            raise EvidenceError("policy", "signed under another name than the log's")
+        decoded.verify(key)
+        signers = self.signed.setdefault(decoded.message.payload, {})
+        signers.setdefault(key.kid, decoded.id)
+        if len(signers) >= self.threshold:
+            self.versions.append(Policy(decoded.payload, each.index + 1))
+            self.previous = next(iter(signers.values()))
+            self.keys = frozenset(cast("list[bytes]", decoded.payload["keys"]))
+            self.threshold = cast("int", decoded.payload["threshold"])
+            self.signed = {}
+
+    def _check_successor(self, decoded: Statement) -> None:
+        payload = decoded.payload
+        if payload["version"] != len(self.versions):
+            raise EvidenceError("policy", f"version {payload['version']!r} where {len(self.versions)} is due")
+        if payload["origin"] != self.trusted.origin:
+            raise EvidenceError("policy", "a later version names another origin")
+        if payload["prev"] != self.previous:
+            raise EvidenceError("policy", "a later version does not follow from the one before it")
+        if self.versions and payload["log"] != self.trusted.id:
+            raise EvidenceError("policy", "a later version names another log")
 
 
 def authority(
@@ -144,8 +189,8 @@ def authority(
         _check_may_sign(subject, found, name)
         subject.statement.verify(found.key)
         nearest, subject = nearest or found, enrolment
-    registrar = _policy_registrar(subject, policies, folder)
-    return nearest or registrar
+    anchored = _policy_key(subject, policies, folder)
+    return nearest or anchored
 
 
 def _check_order(placed: Sequence[Positioned]) -> None:
@@ -155,31 +200,6 @@ def _check_order(placed: Sequence[Positioned]) -> None:
     for number, each in enumerate(placed):
         if each.statement.kind != "policy":
             raise EvidenceError(f"policy/{number}", f"a {each.statement.kind} statement, not a policy")
-
-
-def _check_successor(group: Sequence[Positioned], versions: Sequence[Policy], trusted: TrustedLog) -> None:
-    payload = group[0].statement.payload
-    if payload["version"] != len(versions):
-        raise EvidenceError("policy", f"version {payload['version']!r} where version {len(versions)} is due")
-    if payload["origin"] != trusted.origin:
-        raise EvidenceError("policy", "a later version names another origin")
-    if versions and payload["log"] != trusted.id:
-        raise EvidenceError("policy", "a later version names another log")
-
-
-def _check_signers(group: Sequence[Positioned], keys: frozenset[bytes], threshold: int) -> int:
-    """The position from which the version is in force: after the statement that completes the threshold."""
-    verifiers = {key.kid: key for key in map(load_public, keys)}
-    signed: set[bytes] = set()
-    for each in group:
-        key = verifiers.get(each.statement.kid)
-        if key is None:
-            raise SignatureError("a policy is signed by a key that is not a policy key")
-        each.statement.verify(key)
-        signed.add(key.kid)
-        if len(signed) == threshold:
-            return each.index + 1
-    raise SignatureError(f"a policy has {len(signed)} of the {threshold} signatures that it needs")
 
 
 def _enrolment(enrolment: Positioned, subject: Positioned, log: bytes, name: str) -> KeyRecord:
@@ -215,21 +235,11 @@ def _check_may_sign(subject: Positioned, found: KeyRecord, name: str) -> None:
         raise EvidenceError(name, "the key was not enrolled for the time that the statement gives")
 
 
-def _policy_registrar(subject: Positioned, policies: Policies, folder: str) -> KeyRecord:
-    """The registrar of the policy in force that signed `subject`, whose signature is verified here."""
-    decoded = subject.statement
-    registrar = policies.at(subject.index).registrar(decoded.kid)
-    if registrar is None:
+def _policy_key(subject: Positioned, policies: Policies, folder: str) -> KeyRecord:
+    """The registrar or log key of the policy in force that signed `subject`, whose signature is verified here."""
+    found = policies.at(subject.index).key(subject.statement.kid, policies.origin)
+    if found is None:
         raise EvidenceError(folder, "does not lead to a registrar that the log's policy names")
-    key, entry = registrar
-    found = KeyRecord(
-        key=key,
-        device=cast("str", entry["issuer"]),
-        role="registrar",
-        not_before=cast("int", entry["not_before"]),
-        not_after=cast("int", entry["not_after"]),
-        index=0,
-    )
     _check_may_sign(subject, found, folder)
-    decoded.verify(key)
+    subject.statement.verify(found.key)
     return found

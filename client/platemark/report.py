@@ -96,7 +96,7 @@ def to_json(verdict: Verdict) -> str:
 
 def to_text(verdict: Verdict) -> str:
     """The verdict for a person: result, reason, facts, disclosed attributes, checks, what is not proven."""
-    lines = [verdict.result, verdict.reason, "", _ADVICE[verdict.result]]
+    lines = [verdict.result, _printable(verdict.reason), "", _ADVICE[verdict.result]]
     if verdict.facts:
         lines += ["", "Signed and logged:"]
         lines += [
@@ -108,16 +108,19 @@ def to_text(verdict: Verdict) -> str:
         lines += ["", "Disclosed attributes (as the signer stated them):"]
         lines += [f"  {name:<28} {_printable(value)}" for name, value in verdict.disclosed.items()]
     lines += ["", f"Checks (as of {format_time(verdict.at)}):"]
-    lines += [f"  {check.number:>2} {check.title:<11} {check.status:<11} {check.reason}" for check in verdict.checks]
+    lines += [
+        f"  {check.number:>2} {check.title:<11} {check.status:<11} {_printable(check.reason)}"
+        for check in verdict.checks
+    ]
     if verdict.unread:
-        lines += ["", f"Not read, of a later release: {', '.join(verdict.unread)}"]
+        lines += ["", f"Not read, of a later release: {', '.join(map(_printable, verdict.unread))}"]
     lines += ["", "Not proven:"] + [f"  {each}" for each in NOT_PROVEN]
     return "\n".join(lines) + "\n"
 
 
 def _fact(name: str, verdict: Verdict) -> str:
     value = verdict.facts[name]
-    return format_time(value) if name == "stated_time" and isinstance(value, int) else str(value)
+    return format_time(value) if name == "stated_time" and isinstance(value, int) else _printable(value)
 
 
 def _printable(value: str | int | bytes | None) -> str:

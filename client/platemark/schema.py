@@ -32,6 +32,7 @@ __all__ = [
     "nothing",
     "nullable",
     "record",
+    "shorten",
     "subject",
     "text",
     "uri",
@@ -76,7 +77,10 @@ def text(most: int, *, lines: bool = False) -> Check:
     def check(value: Value, field: str) -> None:
         if not isinstance(value, str):
             raise StatementError(field, "not text")
-        size = len(value.encode())
+        try:
+            size = len(value.encode())
+        except UnicodeEncodeError:
+            raise StatementError(field, "a lone surrogate") from None
         if not 1 <= size <= most:
             raise StatementError(field, f"{size} bytes of text, not 1 to {most}")
         for character in value:
@@ -124,7 +128,7 @@ def choice(*words: str) -> Check:
 
     def check(value: Value, field: str) -> None:
         if value not in words or not isinstance(value, str):
-            raise StatementError(field, f"{_short(value)} is not one of {', '.join(words)}")
+            raise StatementError(field, f"{shorten(value)} is not one of {', '.join(words)}")
 
     return check
 
@@ -175,26 +179,24 @@ def each_ascending(item: Check, low: int, high: int) -> Check:
 def record(required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
     """A map with exactly the required fields and any of the optional ones; an unknown field is named."""
     known = {**required, **(optional or {})}
+    needed = required.keys()
 
     def check(value: Value, field: str) -> None:
         if not isinstance(value, dict):
             raise StatementError(field, "not a map")
-        for name in value:
-            if name not in known:
-                raise StatementError(_join(field, name), "unknown field")
-        for name in required:
-            if name not in value:
-                raise StatementError(_join(field, name), "missing")
+        if not needed <= value.keys():
+            missing = next(name for name in required if name not in value)
+            raise StatementError(f"{field}.{missing}", "missing")
         for name, entry in value.items():
-            known[cast("str", name)](entry, _join(field, name))
+            inner = known.get(cast("str", name))
+            if inner is None:
+                raise StatementError(f"{field}.{shorten(name)}", "unknown field")
+            inner(entry, f"{field}.{name}")
 
     return check
 
 
-def _join(field: str, name: object) -> str:
-    return f"{field}.{_short(name)}" if field else _short(name)
-
-
-def _short(value: object) -> str:
-    shown = str(value) if isinstance(value, str) else repr(value)
+def shorten(value: object) -> str:
+    """A foreign name fit for an error message: short, on one line, nothing that a terminal obeys."""
+    shown = value if isinstance(value, str) and value.isprintable() else ascii(value)
     return shown if len(shown) <= 40 else shown[:37] + "..."

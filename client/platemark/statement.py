@@ -17,7 +17,7 @@ from platemark import cbor, cose
 from platemark.errors import CborError, CoseError, SignatureError, StatementError, UnknownKindError
 from platemark.keys import load_public
 from platemark.kinds import CHAINED, KINDS, LOG_BOUND, TIME_FIELD
-from platemark.schema import blob, subject, uri
+from platemark.schema import blob, shorten, subject, uri
 
 if TYPE_CHECKING:
     from platemark.cbor import Value
@@ -117,6 +117,10 @@ def build(kind: str, payload: Mapping[str, Value], *, signer: Signer, issuer: st
     }
     check_payload(kind, body)
     try:
+        _header({**header, cose.ALG: signer.alg})
+    except CoseError as error:
+        raise StatementError(error.field, error.reason) from None
+    try:
         raw = cose.sign(header, cbor.encode(body), signer)
     except CborError as error:
         raise StatementError("payload", str(error)) from None
@@ -147,7 +151,7 @@ def check_payload(kind: str, payload: Mapping[int | str, Value] | Mapping[str, V
     if version != 1:
         raise UnknownKindError("payload.v", f"version {version} is not known to this release")
     if kind not in KINDS:
-        raise UnknownKindError("protected.3", f"kind {kind[:40]} is not known to this release")
+        raise UnknownKindError("protected.3", f"kind {shorten(kind)} is not known to this release")
     KINDS[kind](cast("Value", dict(payload)), "payload")
     _check_together(kind, cast("Mapping[str, Value]", payload))
 
@@ -155,7 +159,7 @@ def check_payload(kind: str, payload: Mapping[int | str, Value] | Mapping[str, V
 def _header(protected: Mapping[int | str, Value]) -> tuple[str, bytes, str, str]:
     for label in protected:
         if label not in _HEADER:
-            raise CoseError(f"protected.{label}", "unknown header parameter")
+            raise CoseError(f"protected.{shorten(label)}", "unknown header parameter")
     for label in sorted(_HEADER):
         if label not in protected:
             raise CoseError(f"protected.{label}", "missing")

@@ -16,7 +16,7 @@ __all__ = ["FULL_WIDTH", "Tile", "parse_path", "partial_width", "tiles_of"]
 FULL_WIDTH = 256
 _MAX_LEVEL = 63
 _MAX_NUMBER = 1 << 63
-_PATH = re.compile(r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
+_PATH = re.compile(r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 
 
 @dataclass(frozen=True)
