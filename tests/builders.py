@@ -4,13 +4,12 @@ Everything is deterministic: keys come from their names, ECDSA nonces from RFC 6
 give the same bytes, so a failure can be looked at twice. Nothing here is random and nothing reads a clock.
 """
 
-import base64
 import functools
 import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
@@ -27,13 +26,17 @@ __all__ = [
     "BEGIN",
     "CAMERA",
     "END",
+    "LOG_KEY",
     "MODALITY",
     "NOW",
     "ORIGIN",
+    "POLICY_KEY",
     "REGISTRAR",
+    "Algorithm",
     "Key",
     "Log",
     "Party",
+    "Payload",
     "digests",
     "enrolment_proof",
     "key",
@@ -113,12 +116,14 @@ def party(name: str, algorithm: Algorithm = "p256") -> Party:
     return Party(key(name, algorithm), f"https://hospital.example/{name}")
 
 
+POLICY_KEY = key("policy", "ed25519")
+LOG_KEY = key("log", "ed25519")
 REGISTRAR = party("registrar")
 MODALITY = party("modality")
 CAMERA = party("camera", "ed25519")
 
 
-def registrar_entry(who: Party, *, not_before: int = 0, not_after: int = END) -> Payload:
+def registrar_entry(who: Party, *, not_before: int = 0, not_after: int = END) -> dict[int | str, Value]:
     """`who` as a policy names a registrar."""
     return {"key": who.key.spki, "issuer": who.uri, "not_before": not_before, "not_after": not_after}
 
@@ -161,9 +166,9 @@ class Log:
     """A log of `statements` (COSE_Sign1 bytes) in order. Begins with its policy; `id` is leaf 0's statement id."""
 
     origin: str = ORIGIN
-    policy_keys: Sequence[Key] = (key("policy", "ed25519"),)
+    policy_keys: Sequence[Key] = (POLICY_KEY,)
     threshold: int = 1
-    log_key: Key = key("log", "ed25519")
+    log_key: Key = LOG_KEY
     registrars: Sequence[Party] = (REGISTRAR,)
     statements: list[bytes] = field(default_factory=list)
     _chains: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
@@ -184,7 +189,7 @@ class Log:
             "origin": self.origin,
             "log": None,
             "prev": None,
-            "keys": sorted(each.spki for each in self.policy_keys),
+            "keys": cast("list[Value]", sorted(each.spki for each in self.policy_keys)),
             "threshold": self.threshold,
             "log_keys": [self.log_key.spki],
             "registrars": [registrar_entry(each) for each in self.registrars],
@@ -250,7 +255,7 @@ class Log:
             "captured": at,
             "clock": {"source": "ntp", "error_ns": 1_000_000},
             "media": media,
-            "digests": {rung: dict(each) for rung, each in digests(content, *rungs).items()},
+            "digests": cast("Value", digests(content, *rungs)),
             "attributes": (attributes or commit({}, key=bytes(32))).root(),
             "origin": "modality-signed",
             **framed,
@@ -322,8 +327,3 @@ class Log:
     def trust(self, *, accept_pixels: bool = False) -> Trust:
         """Trust in this log alone."""
         return Trust((self.trusted(),), accept_pixels)
-
-
-def base64_lines(digest_list: Sequence[bytes]) -> list[str]:
-    """Each digest in base64, as notes and proofs print them."""
-    return [base64.b64encode(digest).decode() for digest in digest_list]

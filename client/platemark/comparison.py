@@ -51,7 +51,9 @@ def _no_match(image: Measurement, recorded: Digests) -> Check:
     for rung in RUNGS:
         if rung not in recorded or rung not in image.uncomputed:
             continue
-        reason = f"rung {rung} is recorded and could not be computed here: {image.absent[rung]}"
+        reason = (
+            f"rung {rung} is recorded and could not be computed here: {image.absent.get(rung, 'it was not measured')}"
+        )
         return Check(_IMAGE, NOT_CHECKED, reason)
     tried = [rung for rung in RUNGS if rung in recorded]
     hint = "; a lossy copy has this result too, so it is no proof of forgery"
@@ -66,14 +68,15 @@ def check_header(
         return Check(_HEADER, PASS, f"rung {rung} covers the header")
     if image.media != "application/dicom":
         return Check(_HEADER, PASS, "an image of this kind names no patient; the file's metadata is not covered")
-    differing = sorted(name for name in HEADER_BINDING & disclosed.keys() if disclosed[name] != image.attributes[name])
+    shown = HEADER_BINDING & disclosed.keys() & image.attributes.keys()
+    differing = sorted(name for name in shown if disclosed[name] != image.attributes[name])
     if differing:
         reason = f"the pixels match, and the header does not: {', '.join(differing)} differs from the record"
         return Check(_HEADER, FAIL, reason)
-    unopened = sorted(HEADER_BINDING - disclosed.keys())
-    if not unopened:
+    unproven = sorted(HEADER_BINDING - shown)
+    if not unproven:
         return Check(_HEADER, PASS, "patient, study, laterality and orientation are the recorded ones")
     if accept_pixels:
         return Check(_HEADER, PASS, "the header is not proven; the trust file accepts pixels alone")
-    reason = f"the pixels match, the header is not proven: {', '.join(unopened)} was not disclosed"
+    reason = f"the pixels match, the header is not proven: {', '.join(unproven)} was not disclosed"
     return Check(_HEADER, NOT_CHECKED, reason)

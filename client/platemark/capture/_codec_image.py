@@ -1,0 +1,98 @@
+"""Decoding of PNG files and TIFF pages in the child process: the only importer of imagecodecs.
+
+imagecodecs (BSD) wraps libpng and has wheels for every platform that platemark runs on. Of TIFF it does only LZW and
+PackBits: strips, tiles, planes, predictor and palette are put together here, so that a short strip is an error and
+never silently filled with zeros.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import imagecodecs
+import numpy as np
+
+from platemark.capture._faults import MalformedError
+
+__all__ = ["decode_png", "decode_tiff_page"]
+
+
+def decode_png(job: dict[str, Any], blobs: list[bytes]) -> bytes:
+    """The canonical samples of a PNG file.
+
+    libpng expands the palette and fewer than 8 bits, and turns tRNS into alpha; it applies neither gamma nor profile.
+    """
+    array = imagecodecs.png_decode(blobs[0])
+    expected = (job["rows"], job["columns"], job["samples"])
+    shape = array.shape if array.ndim == 3 else (*array.shape, 1)
+    if shape != expected or array.dtype != np.dtype(f"u{job['width']}"):
+        raise MalformedError(f"the PNG decoder returned {array.dtype} of shape {shape}, not {expected}")
+    samples: bytes = array.astype(f"<u{job['width']}", copy=False).tobytes()
+    return samples
+
+
+def decode_tiff_page(job: dict[str, Any], blobs: list[bytes]) -> bytes:
+    """The canonical samples of one TIFF page; `blobs` are its strips or tiles in the order of the file."""
+    rows, columns, samples = job["rows"], job["columns"], job["stored_samples"]
+    planes = samples if job["planar"] == 2 else 1
+    in_segment = samples // planes
+    page = np.empty((rows, columns, samples), dtype=_dtype(job["depth"]))
+    across, down = -(-columns // job["segment_columns"]), -(-rows // job["segment_rows"])
+    for number, blob in enumerate(blobs):
+        plane, place = divmod(number, across * down)
+        top, left = (place // across) * job["segment_rows"], (place % across) * job["segment_columns"]
+        height = job["segment_rows"] if job["tiled"] else min(job["segment_rows"], rows - top)
+        segment = _segment(job, blob, height, in_segment)
+        target = page[top : top + height, left : left + job["segment_columns"], plane : plane + in_segment]
+        target[...] = segment[: target.shape[0], : target.shape[1]]
+    return _canonical(job, page)
+
+
+def _dtype(depth: int) -> str:
+    return f"<u{max(1, depth // 8)}"
+
+
+def _segment(job: dict[str, Any], blob: bytes, height: int, samples: int) -> Any:
+    """One strip or tile as an array of (height, columns, samples)."""
+    columns, depth = job["segment_columns"], job["depth"]
+    row_bytes = -(-columns * samples * depth // 8)
+    data = _unpack(job["compression"], blob, height * row_bytes)
+    if len(data) < height * row_bytes:
+        raise MalformedError(f"a TIFF strip or tile decodes to {len(data)} bytes, the header says {height * row_bytes}")
+    raw = np.frombuffer(data, dtype=np.uint8, count=height * row_bytes).reshape(height, row_bytes)
+    if depth < 8:
+        bits = np.unpackbits(raw, axis=1).reshape(height, -1, depth)
+        weights = (1 << np.arange(depth - 1, -1, -1)).astype(np.uint8)
+        words = (bits * weights).sum(axis=2, dtype=np.uint8)[:, : columns * samples]
+    else:
+        order = "<" if job["little"] else ">"
+        words = raw.view(f"{order}u{depth // 8}").astype(_dtype(depth))
+    segment = words.reshape(height, columns, samples)
+    if job["predictor"] == 2:  # TIFF 6.0 section 14: differences along each row, modulo the depth
+        segment = np.cumsum(segment, axis=1, dtype=segment.dtype)
+    return segment
+
+
+def _unpack(compression: str, blob: bytes, expected: int) -> bytes:
+    if compression == "none":
+        return blob
+    if compression == "deflate":
+        inflater = zlib.decompressobj()
+        try:
+            return inflater.decompress(blob, expected)
+        except zlib.error as error:
+            raise MalformedError(f"a TIFF strip or tile is corrupt ({error})") from error
+    decode = imagecodecs.lzw_decode if compression == "lzw" else imagecodecs.packbits_decode
+    return bytes(decode(blob, out=expected))
+
+
+def _canonical(job: dict[str, Any], page: Any) -> bytes:
+    if job["palette"]:
+        table = np.array(job["palette"], dtype="<u2").reshape(3, -1).T
+        page = table[page[:, :, 0]]
+    elif job["depth"] < 8:
+        # Replication: 1 bit to 0 or 255, 2 bits times 85, 4 bits times 17.
+        page = page * np.uint8(255 // ((1 << job["depth"]) - 1))
+    samples: bytes = np.ascontiguousarray(page).tobytes()
+    return samples

@@ -1,0 +1,103 @@
+"""Codestreams of encapsulated DICOM pixel data (PS3.5 A.4): which fragments make which frame."""
+
+from __future__ import annotations
+
+import struct
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from platemark.capture._faults import MalformedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+    from platemark.capture._elements import DataSet, Walker
+    from platemark.capture._limits import Limits
+
+__all__ = ["frame_spans", "read_codestreams"]
+
+_EXTENDED_OFFSETS = 0x7FE00001
+_END = b"\xff\xd9"
+Span = tuple[tuple[int, int], ...]
+"""Offset in the file and length of each fragment of one frame."""
+
+
+def frame_spans(
+    file: BinaryIO, walker: Walker, data_set: DataSet, table_and_fragments: Span, frames: int
+) -> list[Span]:
+    """The fragments of every frame.
+
+    One frame takes all fragments. Several are told apart by the extended offset table, else by the basic one when it is
+    not empty, else one fragment each when the numbers agree, else a frame ends where a fragment ends with the JPEG
+    marker EOI and at most one byte of padding (PS3.5 A.4).
+    Raises MalformedError when the tables do not fit the fragments or frames cannot be told apart.
+    """
+    table, *fragments = table_and_fragments
+    if not fragments:
+        raise MalformedError("the encapsulated pixel data has no fragments")
+    if frames == 1:
+        return [tuple(fragments)]
+    offsets = _offsets(file, walker, data_set, table, frames)
+    if offsets is not None:
+        return _by_offsets(fragments, offsets, frames)
+    if len(fragments) == frames:
+        return [(fragment,) for fragment in fragments]
+    return _by_end_of_image(file, fragments, frames)
+
+
+def read_codestreams(file: BinaryIO, spans: list[Span], limits: Limits) -> Iterator[bytes]:
+    """The codestream of every frame: its fragments joined, without item headers."""
+    for span in spans:
+        length = sum(count for _, count in span)
+        if length > limits.encoded_bytes:
+            raise MalformedError(f"a compressed frame is {length} bytes, above the limit of {limits.encoded_bytes}")
+        parts = []
+        for offset, count in span:
+            file.seek(offset)
+            parts.append(file.read(count))
+        codestream = b"".join(parts)
+        if len(codestream) != length:
+            raise MalformedError("truncated within the pixel data")
+        yield codestream
+
+
+def _offsets(
+    file: BinaryIO, walker: Walker, data_set: DataSet, table: tuple[int, int], frames: int
+) -> list[int] | None:
+    if extended := data_set.get(_EXTENDED_OFFSETS):
+        if extended.length != 8 * frames:
+            raise MalformedError(f"the extended offset table is {extended.length} bytes long, not 8 for each frame")
+        return list(struct.unpack(f"<{frames}Q", walker.value(extended, limit=8 * frames)))
+    if table[1] == 0:
+        return None
+    if table[1] != 4 * frames:
+        raise MalformedError(f"the basic offset table is {table[1]} bytes long, not 4 for each frame")
+    file.seek(table[0])
+    return list(struct.unpack(f"<{frames}I", file.read(table[1])))
+
+
+def _by_offsets(fragments: list[tuple[int, int]], offsets: list[int], frames: int) -> list[Span]:
+    """Offsets count from the item header of the first fragment."""
+    origin = fragments[0][0] - 8
+    index = {offset - 8 - origin: number for number, (offset, _) in enumerate(fragments)}
+    starts = [index.get(offset, -1) for offset in offsets]
+    if starts[0] != 0 or -1 in starts or any(a >= b for a, b in pairwise(starts)):
+        raise MalformedError("the offset table does not point at fragments in order")
+    ends = [*starts[1:], len(fragments)]
+    return [tuple(fragments[starts[i] : ends[i]]) for i in range(frames)]
+
+
+def _by_end_of_image(file: BinaryIO, fragments: list[tuple[int, int]], frames: int) -> list[Span]:
+    spans: list[Span] = []
+    current: list[tuple[int, int]] = []
+    for offset, length in fragments:
+        current.append((offset, length))
+        file.seek(offset + max(0, length - 3))
+        tail = file.read(min(3, length))
+        if _END in (tail[-2:], tail[:-1]):
+            spans.append(tuple(current))
+            current = []
+    if current or len(spans) != frames:
+        raise MalformedError(f"{len(fragments)} fragments cannot be divided into {frames} frames")
+    return spans

@@ -1,0 +1,96 @@
+"""The markers of a JPEG file (ITU-T T.81 annex B): that it is whole, its size and its Exif segment."""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from platemark.capture._faults import MalformedError
+from platemark.capture._source import CHUNK
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+__all__ = ["JpegFile", "read_jpeg"]
+
+_FRAME_HEADERS = frozenset(set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7})
+_STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+_SOS, _EOI, _APP1 = 0xDA, 0xD9, 0xE1
+_EXIF = b"Exif\0\0"
+# In entropy-coded data FF is followed by 00 or a restart marker; anything else begins a marker segment.
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JpegFile:
+    """Sizes in pixels, precision in bits per sample."""
+
+    rows: int
+    columns: int
+    samples: int
+    precision: int
+    exif: bytes
+
+
+def read_jpeg(file: BinaryIO, size: int) -> JpegFile:
+    """Walk the markers to EOI. Raises MalformedError when the file ends before it or has no frame and scan."""
+    position, scans, exif = 2, 0, b""
+    frame: tuple[int, int, int, int] | None = None
+    while True:
+        marker, position = _marker(file, position, size)
+        if marker == _EOI:
+            break
+        if marker in _STANDALONE:
+            continue
+        length = _length(file, position, size)
+        if marker in _FRAME_HEADERS:
+            if length < 8:
+                raise MalformedError("the frame header of the JPEG file is too short")
+            frame = struct.unpack(">BHHB", file.read(6))
+        elif marker == _APP1 and not exif:
+            segment = file.read(length - 2)
+            exif = segment[len(_EXIF) :] if segment.startswith(_EXIF) else b""
+        position += length
+        if marker == _SOS:
+            scans += 1
+            position = _after_scan(file, position)
+    if frame is None or not scans:
+        raise MalformedError("the JPEG file has no image")
+    precision, rows, columns, samples = frame
+    return JpegFile(rows=rows, columns=columns, samples=samples, precision=precision, exif=exif)
+
+
+def _marker(file: BinaryIO, position: int, size: int) -> tuple[int, int]:
+    """The marker at `position`, after any fill bytes, and the offset behind it."""
+    file.seek(position)
+    if file.read(1) != b"\xff":
+        if position >= size:
+            raise MalformedError("truncated: the JPEG file has no end marker (EOI)")
+        raise MalformedError(f"byte {position} of the JPEG file is not a marker")
+    while (byte := file.read(1)) == b"\xff":
+        position += 1
+    if not byte:
+        raise MalformedError("truncated: the JPEG file has no end marker (EOI)")
+    return byte[0], position + 2
+
+
+def _length(file: BinaryIO, position: int, size: int) -> int:
+    data = file.read(2)
+    length = int.from_bytes(data, "big")
+    if len(data) < 2 or length < 2 or length > size - position:
+        raise MalformedError(f"truncated within the marker segment at byte {position} of the JPEG file")
+    return length
+
+
+def _after_scan(file: BinaryIO, position: int) -> int:
+    """Offset of the first marker after entropy-coded data."""
+    file.seek(position)
+    last = b""
+    while data := file.read(CHUNK):
+        if found := _MARKER.search(last + data):
+            return position - len(last) + found.start()
+        position += len(data)
+        last = data[-1:] if data.endswith(b"\xff") else b""
+    raise MalformedError("truncated: the JPEG file has no end marker (EOI)")

@@ -1,0 +1,184 @@
+"""`measure`: dispatch by content, one hashing pass, and every fault as one error of ours."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from platemark.capture import _values, dicom
+from platemark.capture._charset import decode_text
+from platemark.capture._faults import MalformedError, NoCodecError, UndefinedRungError
+from platemark.capture._limits import Limits
+from platemark.capture._source import Digester, hash_tails, open_regular, require_unchanged
+from platemark.capture.image import Jpeg, Png, Tiff
+from platemark.errors import CaptureError, DecodeError, NotAnImageError
+from platemark.rungs import Measurement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import BinaryIO
+
+    from platemark.rungs import AttributeValue
+
+__all__ = ["measure"]
+
+_NOT_ASKED = "it was not asked for"
+_MAGIC_BYTES = 132
+_IMAGES: tuple[tuple[bytes, type[Png | Jpeg | Tiff]], ...] = (
+    (b"\x89PNG\r\n\x1a\n", Png),
+    (b"\xff\xd8\xff", Jpeg),
+    (b"II*\0", Tiff),
+    (b"MM\0*", Tiff),
+    (b"II+\0", Tiff),
+    (b"MM\0+", Tiff),
+)
+
+
+class _Image(Protocol):
+    media: str
+
+    def attributes(self) -> dict[str, AttributeValue]: ...
+
+    def pixels(self, limits: Limits) -> tuple[dict[int, bytes], int]: ...
+
+
+@dataclass
+class _Draft:
+    """A measurement while it is made."""
+
+    media: str
+    digests: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    attributes: dict[str, AttributeValue] = field(default_factory=dict)
+    frames: int | None = None
+    absent: dict[str, str] = field(default_factory=dict)
+    missing_extra: str | None = None
+
+
+def measure(
+    path: str | os.PathLike[str], *, pixels: bool = True, tolerant: bool = False, limits: Limits | None = None
+) -> Measurement:
+    """Measure one DICOM, PNG, JPEG or TIFF file: every rung that this release defines for it, and its attributes.
+
+    With `pixels` false the `pixels` rung is left out. A file that is truncated, corrupt or beyond the limits raises
+    DecodeError, because registering it would register something that is not the image; with `tolerant` (the verifier's
+    choice) its `file` rung, and what else still stands, is returned and `absent` has the reason. A decoder that is not
+    installed never raises: `absent` says which line installs it and `missing_extra` which extra.
+
+    Memory does not grow with the size of the file, except by one compressed frame. The file is read more than once;
+    CaptureError when it changes meanwhile, and for everything that is not a readable regular file. NotAnImageError for
+    files of other kinds.
+    """
+    file, facts = open_regular(path)
+    with file:
+        try:
+            draft = _measure(path, file, facts.st_size, pixels=pixels, tolerant=tolerant, limits=limits or Limits())
+            require_unchanged(path, file, facts)
+        except MalformedError as error:
+            raise DecodeError(path, str(error)) from error
+        except OSError as error:
+            raise CaptureError(path, f"cannot be read: {(error.strerror or str(error)).lower()}") from error
+    draft.attributes["file_name"] = _file_name(path)
+    return Measurement(
+        media=draft.media,
+        digests=draft.digests,
+        attributes={
+            name: _values.bounded(value) if isinstance(value, str) else value
+            for name, value in sorted(draft.attributes.items())
+        },
+        frames=draft.frames,
+        absent=draft.absent,
+        missing_extra=draft.missing_extra,
+    )
+
+
+def _measure(  # the options of measure
+    path: str | os.PathLike[str], file: BinaryIO, size: int, *, pixels: bool, tolerant: bool, limits: Limits
+) -> _Draft:
+    magic = file.read(_MAGIC_BYTES)
+    if magic[128:] == b"DICM":
+        return _measure_dicom(file, size, pixels=pixels, tolerant=tolerant, limits=limits)
+    for start, kind in _IMAGES:
+        if magic.startswith(start):
+            return _measure_image(kind, file, size, pixels=pixels, tolerant=tolerant, limits=limits)
+    raise NotAnImageError(path, "is not a DICOM, PNG, JPEG or TIFF file")
+
+
+def _measure_image(  # the options of measure
+    kind: type[Png | Jpeg | Tiff],
+    file: BinaryIO,
+    size: int,
+    *,
+    pixels: bool,
+    tolerant: bool,
+    limits: Limits,
+) -> _Draft:
+    draft = _Draft(kind.media)
+    try:
+        image: _Image = kind(file, size)
+        draft.attributes = image.attributes()
+        _pixels(draft, image.pixels, wanted=pixels, tolerant=tolerant, limits=limits)
+    except MalformedError as error:
+        if not tolerant:
+            raise
+        draft.absent["pixels"] = str(error)
+    _hash(draft, file, {"file": (Digester(), 0)})
+    return draft
+
+
+def _measure_dicom(file: BinaryIO, size: int, *, pixels: bool, tolerant: bool, limits: Limits) -> _Draft:
+    draft = _Draft(dicom.MEDIA)
+    tails = {"file": (Digester(), 0)}
+    try:
+        meta = dicom.read_file_meta(file, size)
+        tails["dataset"] = (dicom.dataset_digester(meta), meta.data_set_offset)
+        with dicom.open_header(file, size, meta, limits) as header:
+            draft.attributes = header.attributes()
+
+            def compute(within: Limits) -> tuple[dict[int, bytes], int]:
+                return dicom.measure_pixels(header, within)
+
+            _pixels(draft, compute, wanted=pixels, tolerant=tolerant, limits=limits)
+    except MalformedError as error:
+        if not tolerant:
+            raise
+        draft.absent["pixels"] = str(error)
+        if "dataset" not in tails:
+            draft.absent["dataset"] = str(error)
+    _hash(draft, file, tails)
+    return draft
+
+
+def _pixels(
+    draft: _Draft,
+    compute: Callable[[Limits], tuple[dict[int, bytes], int]],
+    *,
+    wanted: bool,
+    tolerant: bool,
+    limits: Limits,
+) -> None:
+    """Fill in the `pixels` rung, or the reason why it is absent. Raises MalformedError unless `tolerant`."""
+    if not wanted:
+        draft.absent["pixels"] = _NOT_ASKED
+        return
+    try:
+        draft.digests["pixels"], draft.frames = compute(limits)
+    except UndefinedRungError as error:
+        draft.absent["pixels"] = str(error)
+    except NoCodecError as error:
+        draft.absent["pixels"], draft.missing_extra = str(error), error.extra
+    except MalformedError as error:
+        if not tolerant:
+            raise
+        draft.absent["pixels"] = str(error)
+
+
+def _hash(draft: _Draft, file: BinaryIO, tails: dict[str, tuple[Digester, int]]) -> None:
+    hash_tails(file, list(tails.values()))
+    draft.digests |= {rung: digester.digests() for rung, (digester, _) in tails.items()}
+
+
+def _file_name(path: str | os.PathLike[str]) -> str:
+    r"""The last component of the path as NFC text; bytes that are not UTF-8 become \nnn."""
+    return _values.text(decode_text(os.fsencode(Path(path).name), "ISO_IR 192"))

@@ -1,0 +1,99 @@
+"""The application, and the one place where anything that goes wrong becomes one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from platemark import __version__
+from platemark.cli import capture, enrol, fetch, inspection, keygen, output, verify
+from platemark.errors import DecoderMissingError, PlatemarkError
+
+__all__ = ["app", "main"]
+
+USAGE, SOFTWARE, INTERRUPTED, CLOSED = 2, 70, 130, 141
+
+app = typer.Typer(
+    name="platemark",
+    help=(
+        "Check whether an image is the one that a known device registered, offline; and register images.\n\n"
+        "Every command takes --help, which shows an example, and --json.\n\n"
+        "Exit codes: verify has its own (see there). Everywhere: 0 done; 1 done in part, something was refused or could "
+        "not be captured; 2 usage or unreadable input, one line on standard error says why; 70 a fault of this program; "
+        "130 interrupted."
+    ),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _common(
+    *, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False
+) -> None:
+    if version:
+        output.say(f"platemark {__version__}")
+        raise typer.Exit
+
+
+app.command("keygen")(keygen.keygen)
+app.command("enrol")(enrol.enrol)
+app.command("sign")(capture.sign)
+app.command("submit")(capture.submit)
+app.command("capture")(capture.capture)
+app.command("lookup")(fetch.lookup)
+app.command("fetch")(fetch.fetch)
+app.command("verify")(verify.verify)
+app.command("inspect")(inspection.inspect)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code. Never lets an exception out, unless PLATEMARK_DEBUG=1 asks to see where."""
+    output.prepare()
+    debug = os.environ.get("PLATEMARK_DEBUG") == "1"
+    try:
+        code = app(args=None if arguments is None else list(arguments), standalone_mode=False, prog_name="platemark")
+    except output.ClosedOutputError:
+        return CLOSED
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last place where a fault can become a sentence
+        if debug:
+            traceback.print_exc()
+        return _complain(error)
+    if code == INTERRUPTED:
+        output.note("platemark: interrupted")
+    return code if isinstance(code, int) else 0
+
+
+def _complain(error: Exception) -> int:
+    # typer's own errors (an unknown option, a missing argument) differ in class between its releases, not in shape.
+    format_message = getattr(error, "format_message", None)
+    if format_message is not None:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "platemark"
+        message = format_message() or "a command is missing"
+        output.note(f"platemark: {message} (try: {command} --help)")
+        return USAGE
+    if isinstance(error, DecoderMissingError):
+        output.note(f'platemark: {error}; install it: pip install "platemark[{error.extra}]"')
+        return USAGE
+    if isinstance(error, (PlatemarkError, OSError)):
+        output.note(f"platemark: {error}")
+        return USAGE
+    output.note(
+        f"platemark: a fault of this program, please report it: {type(error).__name__}: {error} "
+        "(PLATEMARK_DEBUG=1 shows where)"
+    )
+    return SOFTWARE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""Opening private keys: where a passphrase may come from. Never from an argument, which every user of a machine sees."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import typer
+
+from platemark import files
+from platemark.errors import KeyFileError
+from platemark.key_files import read_private
+from platemark.keys import PrivateKey
+
+__all__ = ["given_passphrase", "new_passphrase", "open_key"]
+
+_MAX = 4096
+
+
+def given_passphrase(file: Path | None, *, variable: str = "PLATEMARK_PASSPHRASE") -> bytes | None:
+    """The first line of `file`, else the environment's, else None. Raises FileError, KeyFileError for an empty one."""
+    if file is not None:
+        line = files.read(file, limit=_MAX).split(b"\n", 1)[0].removesuffix(b"\r")
+        if not line:
+            raise KeyFileError(f"{file}: the first line, which is the passphrase, is empty")
+        return line
+    text = os.environ.get(variable)
+    return os.fsencode(text) if text else None
+
+
+def new_passphrase(file: Path | None, *, ask: bool) -> bytes | None:
+    """The passphrase of a key to be made; None leaves it unencrypted."""
+    given = given_passphrase(file)
+    if given is None and ask:
+        answer: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True)
+        return answer.encode()
+    return given
+
+
+def open_key(path: Path, passphrase_file: Path | None, *, variable: str = "PLATEMARK_PASSPHRASE") -> PrivateKey:
+    """The private key in `path`; asks for its passphrase when it needs one and a terminal is there. Raises KeyFileError."""
+    passphrase = given_passphrase(passphrase_file, variable=variable)
+    if passphrase is None and sys.stdin.isatty() and _is_encrypted(path):
+        answer: str = typer.prompt(f"Passphrase of {path}", hide_input=True, err=True)
+        passphrase = answer.encode()
+    return read_private(path, passphrase)
+
+
+def _is_encrypted(path: Path) -> bool:
+    try:
+        return b"ENCRYPTED" in files.read(path, limit=64 * 1024)
+    except files.FileError:
+        return False  # read_private says what is wrong

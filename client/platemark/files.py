@@ -1,0 +1,95 @@
+"""Files that are whole or not there: written beside, synced, and moved into place.
+
+Both ways in keep one promise: after a crash the path holds its old content or all of the new one, never a part, and
+when the call returns the new content is on disk. Works on POSIX and on Windows (which has no directories to sync).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from platemark.errors import PlatemarkError
+
+__all__ = ["FileError", "create", "read", "replace"]
+
+_Move: TypeAlias = "Callable[[Path, Path], None]"
+
+
+class FileError(PlatemarkError):
+    """A file that cannot be read or written; the sentence begins with its path."""
+
+    code = "file"
+
+
+def read(path: Path, *, limit: int) -> bytes:
+    """The content of a regular file of at most `limit` bytes. Raises FileError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror or error}") from None
+    if len(data) > limit:
+        raise FileError(f"{path}: larger than {limit} bytes, so it is not what is looked for here")
+    return data
+
+
+def replace(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Put `data` at `path`, whatever is there. Raises FileError."""
+    _put(path, data, mode, os.replace)
+
+
+def create(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Put `data` at `path`, where nothing may be yet. Raises FileError."""
+    if os.path.lexists(path):
+        raise FileError(f"{path}: exists already")
+    _put(path, data, mode, _move_new)
+
+
+def _move_new(source: Path, target: Path) -> None:
+    """Move without replacing: a hard link fails where something is; file systems without links get a plain move."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        # Without hard links (FAT, some network file systems) the check in `create` is all there is.
+        source.replace(target)
+    else:
+        source.unlink()
+
+
+def _put(path: Path, data: bytes, mode: int, move: _Move) -> None:
+    # The name is random, so that two writers never share one; the mode is set before the first byte is in the file.
+    beside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # Crash before this line: a stray .tmp file, and the old content. After it: the new content.
+        move(beside, path)
+        _sync_directory(path.parent)
+    except FileExistsError:
+        raise FileError(f"{path}: exists already") from None
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror or error}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the new name durable; without it a crash may bring the old content back."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,94 @@
+"""gRPC's errors and google.rpc.Status to ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from platemark.rpc import model
+from platemark.rpc.errors import (
+    BadReplyError,
+    DeadlineError,
+    LedgerFaultError,
+    NotFoundError,
+    RefusedError,
+    TooLargeError,
+    UnavailableError,
+    Violation,
+)
+
+if TYPE_CHECKING:
+    from grpc.aio import AioRpcError
+
+    from platemark.errors import RpcError
+
+__all__ = ["may_repeat", "refused", "translate"]
+
+_DETAILS = "grpc-status-details-bin"
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_AGAIN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
+_REFUSALS = {
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.OUT_OF_RANGE,
+    grpc.StatusCode.ALREADY_EXISTS,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNAUTHENTICATED,
+}
+
+
+def translate(error: AioRpcError) -> RpcError:
+    """Our error for a failed call."""
+    code, text = error.code(), error.details() or error.code().name
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return UnavailableError(text)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineError(text)
+    info, violations = _details(error)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        # The transport says both in this code: a message over the limit (never again), and too many calls (again).
+        if "larger than" in text:
+            return TooLargeError(text, info=info, violations=violations)
+        return UnavailableError(text)
+    if code in _REFUSALS:
+        kind = NotFoundError if code is grpc.StatusCode.NOT_FOUND else RefusedError
+        return kind(text, info=info, violations=violations)
+    return LedgerFaultError(f"{code.name}: {text}")
+
+
+def may_repeat(error: RpcError) -> bool:
+    """Whether the same call may succeed if made again: see platemark.rpc.retry."""
+    return isinstance(error, UnavailableError | DeadlineError)
+
+
+def refused(status: status_pb2.Status) -> model.Refused:
+    """The refusal of one statement."""
+    code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+    try:
+        info, violations = _unpack(status)
+    except DecodeError as error:
+        raise BadReplyError("refused.details", "not the messages that their types say") from error
+    return model.Refused(code.name, info, status.message, violations, again=code in _AGAIN)
+
+
+def _details(error: AioRpcError) -> tuple[str, tuple[Violation, ...]]:
+    for key, value in error.trailing_metadata() or ():
+        if key == _DETAILS and isinstance(value, bytes):
+            try:
+                return _unpack(status_pb2.Status.FromString(value))
+            except DecodeError:
+                break  # the code and the text of the error stand without their details
+    return "", ()
+
+
+def _unpack(status: status_pb2.Status) -> tuple[str, tuple[Violation, ...]]:
+    info, violations = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    for detail in status.details:
+        # Unpack is false for another type and leaves the message as it was; unknown details are for newer readers.
+        if not detail.Unpack(info):
+            detail.Unpack(violations)
+    return info.reason, tuple(Violation(each.field, each.description) for each in violations.field_violations)

@@ -1,0 +1,137 @@
+"""The blocking twin of platemark.rpc.LedgerClient: same methods, same errors, no asyncio in the caller.
+
+It runs the asyncio client on an event loop of its own, in a thread of its own, and adds nothing. May be shared by threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
+
+from platemark.rpc import client
+from platemark.rpc.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+    from types import TracebackType
+    from typing import Any
+
+    from platemark.rpc.channel import Tls
+    from platemark.rpc.retry import Retry
+    from platemark.rpc.trusted import Trusted
+
+__all__ = ["LedgerClient"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _blocking(
+    method: Callable[Concatenate[client.LedgerClient, _P], Coroutine[Any, Any, _T]],
+) -> Callable[Concatenate[LedgerClient, _P], _T]:
+    @functools.wraps(method)
+    def call(self: LedgerClient, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return self._run(method(self._client, *args, **kwargs))
+
+    return call
+
+
+def _iterating(
+    method: Callable[Concatenate[client.LedgerClient, _P], AsyncGenerator[_T, None]],
+) -> Callable[Concatenate[LedgerClient, _P], Iterator[_T]]:
+    @functools.wraps(method)
+    def call(self: LedgerClient, /, *args: _P.args, **kwargs: _P.kwargs) -> Iterator[_T]:
+        return self._iterate(method(self._client, *args, **kwargs))
+
+    return call
+
+
+class LedgerClient:
+    """As platemark.rpc.LedgerClient, blocking. Close it, or use it in a `with`."""
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        trusted: Trusted | None = None,
+        tls: Tls | None = None,
+        timeout: float = 30.0,
+        attempt_timeout: float = 10.0,
+        retry: Retry | None = None,
+    ) -> None:
+        self._loop = asyncio.new_event_loop()
+        # A daemon, so that a caller who forgets to close can still end.
+        self._thread = threading.Thread(target=self._loop.run_forever, name="platemark-rpc", daemon=True)
+        self._thread.start()
+        self._closed = False
+
+        async def make() -> client.LedgerClient:
+            return client.LedgerClient(
+                target, trusted=trusted, tls=tls, timeout=timeout, attempt_timeout=attempt_timeout, retry=retry
+            )
+
+        try:
+            self._client = self._run(make())
+        except BaseException:
+            self._stop()
+            raise
+
+    append = _blocking(client.LedgerClient.append)
+    lookup = _blocking(client.LedgerClient.lookup)
+    lookup_all = _iterating(client.LedgerClient.lookup_all)
+    evidence = _blocking(client.LedgerClient.evidence)
+    statement = _blocking(client.LedgerClient.statement)
+    list_statements = _iterating(client.LedgerClient.list_statements)
+    inclusion_proof = _blocking(client.LedgerClient.inclusion_proof)
+    consistency_proof = _blocking(client.LedgerClient.consistency_proof)
+    checkpoint = _blocking(client.LedgerClient.checkpoint)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends calls under way, gives back the connection and the thread. Closing twice is fine."""
+        if not self._closed:
+            self._run(self._client.close())
+            self._stop()
+
+    def _stop(self) -> None:
+        self._closed = True
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, call: Coroutine[Any, Any, _T]) -> _T:
+        if self._closed:
+            call.close()
+            raise UnavailableError("this client is closed")
+        future = asyncio.run_coroutine_threadsafe(call, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            # KeyboardInterrupt reaches the waiting thread: the call must not go on unseen.
+            future.cancel()
+            raise
+
+    def _iterate(self, items: AsyncGenerator[_T, None]) -> Iterator[_T]:
+        try:
+            # A list of none or one instead of an exception: StopAsyncIteration cannot cross a Future.
+            while item := self._run(_next(items)):
+                yield item[0]
+        finally:
+            if not self._closed:
+                self._run(items.aclose())
+
+
+async def _next(items: AsyncGenerator[_T, None]) -> list[_T]:
+    try:
+        return [await anext(items)]
+    except StopAsyncIteration:
+        return []

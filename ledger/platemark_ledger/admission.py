@@ -1,0 +1,241 @@
+"""May this statement enter the log?
+
+`examine` looks at the bytes alone and at the key that they name: size, strict form, signature. It runs in any thread, outside
+every lock. `decide` runs inside the write transaction, where the place of the statement in the log is known: duplicates, the
+key's state at that place, and the key's chain. A refusal leaves no trace in the log. What is correctly signed by a key that may
+sign it is never refused for its clock, a gap or a fork: it is logged and the condition is noted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+from platemark import statement as statements
+from platemark.errors import FormatError, SignatureError, UnknownKindError
+from platemark.kinds import LOG_BOUND, ORIGINS, SIGNERS
+from platemark_ledger.conditions import bits_of
+from platemark_ledger.errors import Refusal
+from platemark_ledger.store import ChainHead
+
+if TYPE_CHECKING:
+    from platemark.keys import Verifier
+    from platemark.statement import Statement
+    from platemark_ledger.registry import Grant, KeyRecord, Policy, Registry
+    from platemark_ledger.store import ReadTransaction
+
+__all__ = ["Duplicate", "Enters", "FindKey", "Judge", "decode", "examine"]
+
+FindKey: TypeAlias = Callable[[bytes], "Verifier | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """The log holds this statement already, at `index`."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Enters:
+    """The statement is logged next. `chain_head` is the key's new furthest statement, None where it does not get further."""
+
+    number: int
+    conditions: int
+    chain_head: ChainHead | None
+
+
+def decode(raw: bytes) -> Statement:
+    """The statement in `raw`. Raises Refusal: too-large, malformed, unknown-kind."""
+    if len(raw) > statements.MAX_STATEMENT:
+        raise _too_large(raw, statements.MAX_STATEMENT)
+    try:
+        return statements.decode(raw)
+    except UnknownKindError as error:
+        raise Refusal("unknown-kind", error.field, error.reason) from None
+    except FormatError as error:
+        raise Refusal("malformed", error.field, error.reason) from None
+
+
+def examine(raw: bytes, *, find_key: FindKey) -> Statement:
+    """The statement in `raw`, its signature verified under the key that `find_key` has for its kid.
+
+    Raises Refusal: too-large, malformed, unknown-kind, unknown-key, bad-signature. Whether the key may sign it is decided
+    later, at its place in the log.
+    """
+    statement = decode(raw)
+    verifier = find_key(statement.kid)
+    if verifier is None:
+        raise Refusal("unknown-key", "protected.4", f"the log has enrolled no key {statement.kid.hex()}")
+    try:
+        statement.verify(verifier)
+    except SignatureError as error:
+        raise Refusal("bad-signature", "signature", error.reason) from None
+    return statement
+
+
+class Judge:
+    """Decides, one after another, the statements of one batch inside its write transaction.
+
+    `holds_id` says whether the log, or this batch so far, holds a statement id; `log_kids` are the keys that this server signs
+    checkpoints with.
+    """
+
+    def __init__(
+        self,
+        transaction: ReadTransaction,
+        registry: Registry,
+        *,
+        holds_id: Callable[[bytes], bool],
+        log_kids: frozenset[bytes],
+    ) -> None:
+        self._transaction = transaction
+        self._registry = registry
+        self._holds_id = holds_id
+        self._log_kids = log_kids
+        self._log_id = registry.log_id()
+        self._heads: dict[int, ChainHead | None] = {}
+        # The new furthest statement of each key that got further in this batch, by key number.
+        self.changed_heads: dict[int, ChainHead] = {}
+
+    def policy(self) -> Policy:
+        """The policy in force for the next statement."""
+        return self._registry.policy()
+
+    def decide(self, statement: Statement, *, index: int, received: int) -> Duplicate | Enters:
+        """What becomes of an examined statement whose place would be `index`. Raises Refusal.
+
+        1. a statement whose id the log holds: the first answer, whatever has become of its key since
+        2. the key is named by the log at an earlier place and not revoked or dropped since
+        3. it is no larger than the policy allows, and its role may sign this kind and state this origin
+        4. the issuer is the URI that the key was enrolled for
+        5. a log-bound kind names this log
+        6. its own stated time is within the key's validity
+        7. an enrolment, revocation or policy follows from what the log says so far
+        8. the key's chain, the clock and references: noted, never refused
+        """
+        record = self._registry.key(statement.kid)
+        if record is None:
+            raise Refusal("unknown-key", "protected.4", f"the log has enrolled no key {statement.kid.hex()}")
+        earlier = self._find(statement, record)
+        if earlier is not None:
+            return Duplicate(earlier)
+        grant = _grant(statement, record, index)
+        if len(statement.raw) > self.policy().max_statement:
+            raise _too_large(statement.raw, self.policy().max_statement)
+        if statement.issuer != grant.issuer:
+            raise Refusal("wrong-issuer", "protected.15.1", f"the key was enrolled for {grant.issuer}")
+        if statement.kind in LOG_BOUND and statement.log != self._log_id:
+            raise Refusal("wrong-log", "payload.log", f"this log is {self._log_id.hex()}")
+        _check_time(statement, grant)
+        self._registry.check(statement)
+        if statement.kind == "policy":
+            self._check_log_keys(statement)
+            return Enters(record.number, 0, None)
+        return self._judge_chain(statement, record.number, index, received)
+
+    def entered(self, entering: Enters) -> None:
+        """Take note that the statement was logged, for those after it in the batch."""
+        if entering.chain_head is not None:
+            self._heads[entering.number] = self.changed_heads[entering.number] = entering.chain_head
+
+    def _find(self, statement: Statement, record: KeyRecord) -> int | None:
+        if statement.kind == "policy":
+            return self._registry.policy_statement(statement.id)
+        place = _place(statement)
+        head = self._head(record.number)
+        if head is None or place > (head.epoch, head.seq):
+            return None  # further than anything of this key: the common case costs no search
+        return self._transaction.chain_index(record.number, *place, statement.id)
+
+    def _check_log_keys(self, statement: Statement) -> None:
+        """A policy that names none of this server's keys would leave the log without a valid signer the moment it is in force."""
+        named = {sha256(spki).digest() for spki in cast("list[bytes]", statement.payload["log_keys"])}
+        if not named & self._log_kids:
+            raise Refusal("bad-policy", "payload.log_keys", "none of them is a key that this server signs with")
+
+    def _judge_chain(self, statement: Statement, number: int, index: int, received: int) -> Enters:
+        place, time = _place(statement), cast("int", statement.time)
+        head = self._head(number)
+        codes: list[str] = []
+        further = head is None or place > (head.epoch, head.seq)
+        if head is None or place[0] > head.epoch:
+            codes += ["gap"] if place[1] else []
+        elif further:
+            codes += self._judge_next(statement, head)
+        else:
+            codes += self._judge_earlier(statement, number, head)
+        if head is not None and further and time < head.time:
+            codes.append("clock-backwards")
+        if time > received + self.policy().skew_ns:
+            codes.append("clock-future")
+        if not all(self._holds_id(id) for id in _references(statement)):
+            codes.append("unknown-reference")
+        following = ChainHead(*place, statement.id, time, index) if further else None
+        return Enters(number, bits_of(*codes), following)
+
+    def _judge_next(self, statement: Statement, head: ChainHead) -> list[str]:
+        if statement.seq != head.seq + 1:
+            return ["gap"]
+        return [] if statement.prev == head.id else ["prev-mismatch"]
+
+    def _judge_earlier(self, statement: Statement, number: int, head: ChainHead) -> list[str]:
+        epoch, seq = _place(statement)
+        codes = ["fork" if self._transaction.chain_at(number, epoch, seq) else "late"]
+        before = self._transaction.chain_at(number, epoch, seq - 1) if seq else []
+        if before and statement.prev != before[0][1]:
+            codes.append("prev-mismatch")
+        if epoch < head.epoch:
+            codes.append("old-epoch")
+        return codes
+
+    def _head(self, number: int) -> ChainHead | None:
+        if number not in self._heads:
+            self._heads[number] = self._transaction.chain_head(number)
+        return self._heads[number]
+
+
+def _too_large(raw: bytes, most: int) -> Refusal:
+    return Refusal("too-large", "statement", f"{len(raw)} bytes, more than {most}")
+
+
+def _grant(statement: Statement, record: KeyRecord, index: int) -> Grant:
+    """The grant under which the key signs this statement at `index`; steps 2 and 3 of `Judge.decide`."""
+    in_force = record.at(index)
+    if not in_force:
+        if any(grant.until is not None and grant.until < index for grant in record.grants):
+            raise Refusal("revoked", "protected.4", "the key was revoked, or dropped by a policy, earlier in the log")
+        raise Refusal("unknown-key", "protected.4", "the key is enrolled later in the log")
+    roles = SIGNERS[statement.kind]
+    able = [grant for grant in in_force if grant.role in roles]
+    if not able:
+        raise Refusal("wrong-role", "protected.3", f"a {in_force[0].role} may not sign a {statement.kind}")
+    if statement.kind == "capture":
+        origin = cast("str", statement.payload["origin"])
+        able = [grant for grant in able if grant.role in ORIGINS[origin]]
+        if not able:
+            raise Refusal("wrong-role", "payload.origin", f"a {in_force[0].role} may not state {origin}")
+    return able[0]
+
+
+def _check_time(statement: Statement, grant: Grant) -> None:
+    time = statement.time
+    if time is None:
+        return
+    if time < grant.not_before:
+        raise Refusal("not-yet-valid", "payload", f"stated time {time} is before the key's not_before")
+    if time > grant.not_after:
+        raise Refusal("expired", "payload", f"stated time {time} is after the key's not_after")
+
+
+def _place(statement: Statement) -> tuple[int, int]:
+    return cast("int", statement.epoch), cast("int", statement.seq)
+
+
+def _references(statement: Statement) -> list[bytes]:
+    """The statement ids that a statement refers to, apart from its chain."""
+    of = statement.payload.get("of", [])
+    parents = statement.payload.get("parents", [])
+    return cast("list[bytes]", [of] if isinstance(of, bytes) else of) + cast("list[bytes]", parents)

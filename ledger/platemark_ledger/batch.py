@@ -1,0 +1,145 @@
+"""One batch of examined statements: into the log inside a write transaction, and checked again from what was written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from platemark.kinds import SIGNERS
+from platemark.merkle import leaf_hash
+from platemark_ledger import digests, rows
+from platemark_ledger.admission import Duplicate, Enters, Judge
+from platemark_ledger.errors import Refusal, StoreError
+from platemark_ledger.store import Head, Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from platemark.statement import Statement
+    from platemark_ledger.anchor import Anchored
+    from platemark_ledger.registry import Registry
+    from platemark_ledger.store import ReadTransaction, WriteTransaction
+
+__all__ = ["KIND_NUMBERS", "Batch", "Placed", "append", "check_tail"]
+
+# Stored for ever: rows are only ever added at the end.
+_KINDS = (
+    "capture",
+    "segment",
+    "heartbeat",
+    "attest",
+    "custody",
+    "note",
+    "enrol",
+    "revoke",
+    "policy",
+    "keystate",
+)
+KIND_NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
+if set(KIND_NUMBERS) != set(SIGNERS):
+    raise RuntimeError("every kind needs its number before anything of it can be logged")
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where a statement is in the log; `duplicate` when it was there before this one came."""
+
+    index: int
+    duplicate: bool
+
+
+class Batch:
+    """Decides on statements in order and writes those that enter, inside one write transaction.
+
+    The caller commits, and need not when `write` says that nothing was new. `now` is Unix ns; the time of receipt that is stored
+    never runs backwards. `log_kids` are the keys that this server signs checkpoints with.
+    """
+
+    def __init__(
+        self, transaction: WriteTransaction, registry: Registry, *, log_kids: frozenset[bytes], now: int
+    ) -> None:
+        self._transaction = transaction
+        self._registry = registry
+        self._before = transaction.head()
+        self._received = max(now, self._before.received)
+        self._judge = Judge(transaction, registry, holds_id=self._holds, log_kids=log_kids)
+        self._new: list[tuple[Statement, Enters]] = []
+        self._ids: set[bytes] = set()
+
+    def consider(self, statement: Statement) -> Placed | Refusal:
+        """What becomes of an examined statement; a refusal leaves no trace in the log."""
+        index = self._before.size + len(self._new)
+        try:
+            decision = self._judge.decide(statement, index=index, received=self._received)
+        except Refusal as refusal:
+            return refusal.as_value()
+        if isinstance(decision, Duplicate):
+            return Placed(decision.index, duplicate=True)
+        if statement.epoch is not None and statement.seq is not None:
+            # At once, so that a repeat or a fork later in this batch finds it.
+            self._transaction.add_to_chain(decision.number, statement.epoch, statement.seq, statement.id, index)
+        self._registry.apply(statement, index)
+        self._judge.entered(decision)
+        self._new.append((statement, decision))
+        self._ids.add(statement.id)
+        return Placed(index, duplicate=False)
+
+    def write(self) -> bool:
+        """Write what entered; False when nothing did."""
+        if not self._new:
+            return False
+        for number, head in self._judge.changed_heads.items():
+            self._transaction.set_chain_head(number, head)
+        first = self._before.size
+        self._transaction.add_writers((entering.number, index) for index, (_, entering) in enumerate(self._new, first))
+        stored = [Stored(self._received, entering.conditions, each.raw) for each, entering in self._new]
+        append(self._transaction, self._before, [statement for statement, _ in self._new], stored)
+        return True
+
+    def _holds(self, statement_id: bytes) -> bool:
+        return (
+            statement_id in self._ids
+            or digests.find_id(self._transaction, statement_id, self._before.size) is not None
+        )
+
+
+def append(
+    transaction: WriteTransaction, before: Head, statements: Sequence[Statement], stored: Sequence[Stored]
+) -> None:
+    """Write statements that may enter, with their kinds, digests and rows, and the new head."""
+    transaction.add_statements(before.size, stored)
+    numbered = list(enumerate(statements, before.size))
+    transaction.add_kinds((KIND_NUMBERS[each.kind], index) for index, each in numbered)
+    digests.add(transaction, before.size, ((index, digests.digests_of(each)) for index, each in numbered))
+    changed = rows.extend(transaction.row, before.size, [leaf_hash(each.entry) for each in statements])
+    for (level, row), hashes in changed.items():
+        transaction.put_row(level, row, hashes)
+    size = before.size + len(statements)
+    transaction.set_head(Head(size, rows.root(transaction.row, size), stored[-1].received))
+
+
+def check_tail(transaction: ReadTransaction, anchored: Anchored) -> Head:
+    """The head of the data, once everything above the anchor has been hashed again from the stored bytes.
+
+    1. the stored tree still has the released root at the released size
+    2. every statement above it, hashed anew, gives the stored rows and the stored root
+
+    Raises StoreError. This runs over fresh reads after every commit and at every start, before anything is signed: a bit that
+    flipped between hashing and storing, or a lost write, is found before a checkpoint vouches for it.
+    """
+    head = transaction.head()
+    if head.size < anchored.size:
+        raise StoreError(f"the data ends at size {head.size}, below the released checkpoint of size {anchored.size}")
+    if rows.root(transaction.row, anchored.size) != anchored.root:
+        raise StoreError(f"the stored tree has another root at the released size {anchored.size}")
+    leaves = [
+        leaf_hash(sha256(transaction.statement(index).raw).digest()) for index in range(anchored.size, head.size)
+    ]
+    expected = rows.extend(transaction.row, anchored.size, leaves)
+    for (level, row), hashes in expected.items():
+        if transaction.row(level, row) != hashes:
+            raise StoreError(f"row {row} of level {level} is not what the stored statements hash to")
+    if rows.root(transaction.row, head.size) != head.root:
+        raise StoreError(f"the stored tree has another root at size {head.size} than its head says")
+    return head

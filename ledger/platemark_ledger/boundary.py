@@ -1,0 +1,125 @@
+"""The one interceptor through which every ledger call passes, in both directions.
+
+In: draining, too many calls, a deadline that has passed, a message that is not protobuf; each is refused before any work.
+Out: an error of the domain becomes the status of the one table (status.py); a fault of ours goes to the log.
+
+It is written once so that no RPC has a try of its own. Health and reflection pass untouched.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from platemark_ledger.status import CallError, Told, classify, to_status
+
+__all__ = ["Boundary"]
+
+_log = logging.getLogger("platemark.ledger")
+_PREFIX = "/platemark.v1.Ledger/"
+
+if TYPE_CHECKING:
+    _Context = grpc.aio.ServicerContext[Any, Any]
+    _Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+class Boundary(grpc.aio.ServerInterceptor):
+    """Owned by the event loop of the server. `drain` is for good: a boundary never opens again."""
+
+    def __init__(self, *, max_calls: int) -> None:
+        self._max_calls = max_calls
+        self._calls = 0
+        self._draining = False
+
+    @property
+    def calls(self) -> int:
+        """Ledger calls under way."""
+        return self._calls
+
+    def drain(self) -> None:
+        """From now on ledger calls are refused with UNAVAILABLE; those under way go on."""
+        self._draining = True
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> _Handler | None:
+        """The handler of the call, wrapped when it is the ledger's. None: an unknown method, which gRPC answers itself."""
+        handler = await continuation(handler_call_details)
+        if handler is None or not str(handler_call_details.method).startswith(_PREFIX):
+            return handler
+        # The request is read inside the wrapper, so that bytes that are no message get our answer: gRPC's own is INTERNAL.
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                self._streaming(handler), request_deserializer=None, response_serializer=handler.response_serializer
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            self._unary(handler), request_deserializer=None, response_serializer=handler.response_serializer
+        )
+
+    def _unary(self, handler: _Handler) -> Callable[[bytes, _Context], Awaitable[Any]]:
+        # The stubs type a handler as the blocking server's; in an aio server it is a coroutine function.
+        answer = cast("Callable[[Message, _Context], Awaitable[Any]]", handler.unary_unary)
+
+        async def call(raw: bytes, context: _Context) -> Any:
+            try:
+                with self._admitted(context):
+                    return await answer(_read(handler, raw), context)
+            except Exception as error:  # noqa: BLE001 - the one place that turns whatever happened into a status
+                await _abort(error, context)
+
+        return call
+
+    def _streaming(self, handler: _Handler) -> Callable[[bytes, _Context], AsyncIterator[Any]]:
+        answer = cast("Callable[[Message, _Context], AsyncGenerator[Any, None]]", handler.unary_stream)
+
+        async def call(raw: bytes, context: _Context) -> AsyncIterator[Any]:
+            try:
+                with self._admitted(context):
+                    async with aclosing(answer(_read(handler, raw), context)) as messages:
+                        async for message in messages:
+                            yield message
+            except Exception as error:  # noqa: BLE001 - as above
+                await _abort(error, context)
+
+        return call
+
+    @contextmanager
+    def _admitted(self, context: _Context) -> Iterator[None]:
+        if self._draining:
+            raise CallError("stopped", "the ledger is stopping; send again")
+        # None, whatever the stubs say: the caller set no deadline.
+        left = cast("float | None", context.time_remaining())
+        if left is not None and left <= 0:
+            raise CallError("deadline-passed", "the deadline had passed when the ledger saw the call; nothing was done")
+        if self._calls >= self._max_calls:
+            raise CallError("overloaded", f"{self._calls} calls are under way already; nothing was done, send again")
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
+
+
+def _read(handler: _Handler, raw: bytes) -> Message:
+    assert handler.request_deserializer is not None
+    try:
+        message: Message = handler.request_deserializer(raw)
+    except DecodeError:
+        raise CallError("malformed-message", "the request is not the protobuf message of this RPC") from None
+    return message
+
+
+async def _abort(error: Exception, context: _Context) -> NoReturn:
+    told: Told = classify(error)
+    if told.fault:
+        _log.error("%s", told.reason, exc_info=error)
+    status = to_status(told)
+    await context.abort(told.code, told.text, (("grpc-status-details-bin", status.SerializeToString()),))
+    raise AssertionError  # abort always raises

@@ -1,0 +1,297 @@
+"""platemark-ledger: found a ledger, serve it, look at it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from platemark.errors import FormatError, KeyFileError, PlatemarkError
+from platemark_ledger import __version__, config, founding, opening
+from platemark_ledger.errors import GenesisError, StartRefusedError
+from platemark_ledger.exits import Exit
+from platemark_ledger.supervisor import Supervisor
+
+__all__ = ["app", "main"]
+
+_EXITS = (
+    "Exit codes: 0 done or stopped as asked; 1 a fault, starting again may help; 2 command line, configuration or key file; "
+    "3 start refused: data and anchor do not belong together; 4 stopped itself after a commit or anchor error."
+)
+_CONFIG_HELP = (
+    "A ledger's directory, or its config.toml. PLATEMARK_LEDGER_<NAME> in the environment overrides single settings."
+)
+
+app = typer.Typer(
+    name="platemark-ledger",
+    help="A transparency log for signed statements about images. Found one with `init`, run it with `serve`.",
+    epilog=_EXITS,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+_out = Console(soft_wrap=True, highlight=False)
+
+ConfigPath = Annotated[Path, typer.Argument(envvar="PLATEMARK_LEDGER_CONFIG", help=_CONFIG_HELP)]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for scripts.")]
+
+
+def main() -> None:
+    """The console script. No fault of the world or of ours shows a stack, unless PLATEMARK_LEDGER_STACK is set."""
+    try:
+        app()
+    except Exception as error:  # the last door
+        if "PLATEMARK_LEDGER_STACK" in os.environ:
+            raise
+        _say(f"a fault in this program: {type(error).__name__}: {error} (PLATEMARK_LEDGER_STACK=1 shows where)")
+        sys.exit(Exit.FAILED)
+
+
+@app.callback()
+def _common(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command(epilog=_EXITS)
+def init(  # noqa: PLR0917 - typer's options are named on the command line
+    directory: Annotated[Path, typer.Argument(help="New directory for the ledger.")],
+    origin: Annotated[
+        str, typer.Option(help="Name of the log for ever, like ledger.hospital.example/xray: no scheme.")
+    ],
+    policy_key: Annotated[
+        list[Path] | None,
+        typer.Option(help="Private key that signs the ledger's rules; repeat for more. Made when not given."),
+    ] = None,
+    policy_keys: Annotated[
+        int, typer.Option(min=1, max=16, help="How many policy keys to make when none is given.")
+    ] = 1,
+    threshold: Annotated[
+        int | None, typer.Option(min=1, max=16, help="How many of them have to sign a change. Default: all.")
+    ] = None,
+    registrar: Annotated[
+        Path | None, typer.Option(help="PUBLIC key of who will enrol devices. A key pair is made when not given.")
+    ] = None,
+    registrar_issuer: Annotated[str | None, typer.Option(help="The registrar's URI. Default: from the origin.")] = None,
+    registrar_years: Annotated[int, typer.Option(min=1, max=50, help="How long the registrar may enrol.")] = 5,
+    listen: Annotated[str, typer.Option(help="Where `serve` will take calls.")] = "127.0.0.1:50151",
+    as_json: Json = False,
+) -> None:
+    """Found a ledger: keys, the signed first policy (leaf 0), configuration, and a trust file for verifiers.
+
+    Passphrases come from the environment alone: PLATEMARK_LEDGER_LOG_KEY_PASSPHRASE (or ..._FILE) for the key that the
+    service uses, PLATEMARK_LEDGER_OFFLINE_KEYS_PASSPHRASE (or ..._FILE) for policy and registrar keys.
+    """
+    with _reporting(as_json):
+        plan = founding.Plan(
+            directory=directory,
+            origin=origin,
+            listen=listen,
+            policy_keys=tuple(policy_key or ()),
+            policy_count=policy_keys,
+            threshold=threshold,
+            registrar=registrar,
+            registrar_issuer=registrar_issuer,
+            registrar_years=registrar_years,
+        )
+        environ = config.environment()
+        founded = founding.found(
+            plan,
+            log_passphrase=config.passphrase(environ),
+            offline_passphrase=config.passphrase(environ, "OFFLINE_KEYS"),
+        )
+        if as_json:
+            _print_json(
+                {
+                    "directory": str(founded.directory),
+                    "origin": founded.origin,
+                    "log_id": founded.log_id.hex(),
+                    "vkey": founded.vkey,
+                    "registrar_issuer": founded.registrar_issuer,
+                    "config": str(founded.config),
+                    "trust": str(founded.trust),
+                    "offline_keys": [str(path) for path in founded.offline],
+                }
+            )
+        else:
+            _tell_founded(founded)
+
+
+@app.command(epilog=_EXITS)
+def serve(
+    config_path: ConfigPath = Path(),
+    listen: Annotated[
+        str | None, typer.Option(help="address:port, instead of the configured one. Port 0: a free one.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Processes, instead of the configured number.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Serve the ledger until SIGTERM or Ctrl-C; then accepted calls finish and new ones are refused.
+
+    The first line on stdout says where, once calls are taken. Logs go to stderr.
+    """
+    with _reporting(as_json):
+        settings = _settings(config_path)
+        if listen is not None:
+            settings = dataclasses.replace(settings, listen=listen)
+        if workers is not None:
+            settings = dataclasses.replace(settings, workers=workers)
+        # Asked for here, so that a missing file is one clear error and not one per worker.
+        config.passphrase(config.environment())
+        logging.basicConfig(
+            stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s supervisor: %(message)s"
+        )
+
+        def announce(address: str, pids: list[int]) -> None:
+            if as_json:
+                _print_json({"listening": address, "origin": settings.origin, "pid": os.getpid(), "workers": pids})
+            else:
+                _out.print(f"{settings.origin} is served on {address} ({len(pids)} worker{'s' * (len(pids) > 1)})")
+
+        code = asyncio.run(_supervise(Supervisor(settings, announce=announce)))
+    raise typer.Exit(code)
+
+
+@app.command(epilog=_EXITS)
+def status(
+    config_path: ConfigPath = Path(),
+    refused: Annotated[int, typer.Option(min=0, max=1000, help="How many of the latest refusals to show.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Look at a ledger's files, running or not: size, released checkpoint, poison mark, latest refusals. Changes nothing."""
+    with _reporting(as_json):
+        settings = _settings(config_path)
+        look = opening.look(opening.Paths(settings.data, settings.anchor, settings.lock))
+        try:
+            entries = look.refused(refused)
+            facts = {
+                "origin": look.origin,
+                "log_id": look.log_id.hex(),
+                "size": look.size,
+                "released_size": look.anchored.size,
+                "released_root": look.anchored.root.hex(),
+                "poisoned": look.poisoned,
+                "checkpoint": look.anchored.note.decode(),
+            }
+        finally:
+            look.close()
+        if as_json:
+            shown = [
+                {
+                    "time": each.time,
+                    "code": each.code,
+                    "field": each.field,
+                    "reason": each.reason,
+                    "sha256": each.sha256.hex(),
+                }
+                for each in entries
+            ]
+            _print_json({**facts, "refused": shown})
+            return
+        _print_facts(facts)
+        if entries:
+            table = Table("when (Unix ns)", "code", "field", "reason", title="Latest refusals", title_justify="left")
+            for each in entries:
+                table.add_row(str(each.time), each.code, each.field, each.reason)
+            _out.print(table)
+
+
+@app.command("config", epilog=_EXITS)
+def show_config(config_path: ConfigPath = Path(), as_json: Json = False) -> None:
+    """Print the effective settings, each with its unit, default and reason. Passphrases are no settings and never shown."""
+    with _reporting(as_json):
+        described = list(config.describe(_settings(config_path)))
+        if as_json:
+            _print_json({each.name: _plain(each.value) for each in described})
+            return
+        for each in described:
+            bounds = "" if each.least is None else f", {each.least:g} to {each.most:g}"
+            _out.print(f"[bold]{each.name}[/bold] = {_plain(each.value)}", markup=True)
+            _out.print(f"    {each.unit}{bounds}; default {_plain(each.default)}", markup=False)
+            _out.print(f"    {each.why}", markup=False)
+
+
+async def _supervise(supervisor: Supervisor) -> Exit:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return await supervisor.run(stop)
+
+
+def _settings(path: Path) -> config.Settings:
+    return config.load(path / "config.toml" if path.is_dir() else path, config.environment())
+
+
+@contextmanager
+def _reporting(as_json: bool) -> Iterator[None]:
+    """One sentence on stderr and an exit code for everything that can go wrong."""
+    try:
+        yield
+    except PlatemarkError as error:
+        if as_json:
+            _print_json({"error": {"code": error.code, "reason": str(error)}})
+        _say(str(error))
+        raise typer.Exit(_exit_of(error)) from None
+
+
+def _exit_of(error: PlatemarkError) -> Exit:
+    if isinstance(error, StartRefusedError):
+        return Exit.START_REFUSED
+    return Exit.USAGE if isinstance(error, FormatError | KeyFileError | GenesisError) else Exit.FAILED
+
+
+def _tell_founded(founded: founding.Founded) -> None:
+    _out.print(f"Founded {founded.origin} in {founded.directory}")
+    _out.print(f"  its identity (leaf 0): {founded.log_id.hex()}")
+    _out.print(f"  its checkpoint key:    {founded.vkey}")
+    if founded.offline:
+        state = "encrypted" if founded.encrypted else "NOT ENCRYPTED"
+        _out.print(f"\nMove these private keys off this machine now ({state}):")
+        for path in founded.offline:
+            _out.print(f"  {path}")
+        _out.print("  policy keys change the ledger's rules, the registrar key enrols and revokes devices")
+    _out.print(f"\nGive this to whoever verifies, by a channel that they trust:\n  {founded.trust}")
+    _out.print(f"\nNext:\n  platemark-ledger serve {founded.directory}")
+    _out.print(f"  enrol a device with the registrar key, whose issuer is {founded.registrar_issuer}")
+
+
+def _print_facts(facts: dict[str, object]) -> None:
+    for name, value in facts.items():
+        if name != "checkpoint":
+            _out.print(f"{name.replace('_', ' '):14} {'no' if value is None else value}", markup=False)
+    _out.print(f"\n{facts['checkpoint']}", markup=False)
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False))
+    sys.stdout.flush()
+
+
+def _say(text: str) -> None:
+    typer.echo(f"platemark-ledger: {text}", err=True)
+
+
+if __name__ == "__main__":
+    main()

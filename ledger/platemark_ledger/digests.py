@@ -1,0 +1,301 @@
+"""From a digest to the statements that carry it, indexed behind the log.
+
+A random 32-byte key per digest would make every commit touch as many pages as it has digests. So each commit writes one row
+to `pending`: what its statements can be found by, sorted. When enough is pending, `step` sorts it into a run; eight runs of
+like size are merged into one, a few thousand entries per transaction. A lookup asks every run and every pending row,
+so that it finds an acknowledged statement the moment it is acknowledged.
+
+An entry is 24 bytes: the first 16 of the digest, the index as u64. Two digests may share 16 bytes, so that what is found here
+is a candidate until the statement itself has been looked at.
+
+pending     index u64 of the batch's first statement             -> its entries, sorted
+runs        run u64, the page's first entry                      -> up to 170 entries, sorted (one page of LMDB)
+manifest    "run" run u64                                        -> entries u64: a run that lookups ask
+            "job"                                                -> the merge under way: output, entries so far, last entry, inputs
+            "old" run u64                                        -> (nothing): a run whose pages are still to be removed
+meta        pending: entries u64, rows u64; run: the last run number given out
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left
+from dataclasses import dataclass
+from heapq import merge
+from itertools import groupby
+from typing import TYPE_CHECKING, cast
+
+from platemark import cbor
+from platemark.statement import decode
+from platemark_ledger.store import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from platemark.statement import Statement
+    from platemark_ledger.store import ReadTransaction, WriteTransaction
+
+__all__ = ["ENTRY", "Limits", "add", "backlog", "digests_of", "find", "find_id", "rungs_of", "step"]
+
+ENTRY = 24
+_PREFIX = 16
+_PAGE = 170  # 170 * 24 + LMDB's page header fill 4096 bytes
+_U64 = struct.Struct(">Q")
+_COUNTS = struct.Struct(">QQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How the index is kept. `entries` or `rows` pending make a run; `merge` is the most entries one step moves.
+
+    At the defaults a step holds LMDB's writer for some 10 ms. `fan_in` runs of like size are merged into one.
+    """
+
+    entries: int = 16384
+    rows: int = 1024
+    merge: int = 8192
+    fan_in: int = 8
+
+
+def rungs_of(statement: Statement) -> list[tuple[str, int, bytes]]:
+    """Every digest that a statement carries: (rung, COSE hash algorithm, digest)."""
+    rungs = cast("Mapping[str, Mapping[int, bytes]]", statement.payload.get("digests", {}))
+    return [(rung, algorithm, digest) for rung, by in rungs.items() for algorithm, digest in by.items()]
+
+
+def digests_of(statement: Statement) -> list[bytes]:
+    """What a statement can be found by: its id, and the digests of each of its rungs."""
+    return [statement.id, *(digest for _, _, digest in rungs_of(statement))]
+
+
+def add(transaction: WriteTransaction, first: int, found_by: Iterable[tuple[int, list[bytes]]]) -> None:
+    """Note a batch from index `first` on: (index, what it can be found by). In the transaction that logs the batch."""
+    entries = sorted({digest[:_PREFIX] + _U64.pack(index) for index, digests in found_by for digest in digests})
+    transaction.put(Table.PENDING, _U64.pack(first), b"".join(entries))
+    pending, rows = _pending(transaction)
+    transaction.put(Table.META, b"pending", _COUNTS.pack(pending + len(entries), rows + 1))
+
+
+def find(transaction: ReadTransaction, digest: bytes, start: int = 0) -> Iterator[int]:
+    """The indices from `start` on of the statements that may carry `digest`, ascending: candidates, none missing.
+
+    Reads only as far as it is asked, so that a digest which a million statements carry costs no more than its first page.
+    """
+    low = digest[:_PREFIX] + _U64.pack(start)
+    high = digest[:_PREFIX] + b"\xff" * 8
+    sources = [_find_in_run(transaction, run, low, high) for run in _names(transaction, b"run")]
+    for entry, _ in groupby(merge(*sources, _find_pending(transaction, low, high))):
+        yield int.from_bytes(entry[_PREFIX:], "big")
+
+
+def find_id(transaction: ReadTransaction, statement_id: bytes, size: int) -> int | None:
+    """The index below `size` of the statement with this id, or None."""
+    for index in find(transaction, statement_id):
+        if index < size and decode(transaction.statement(index).raw).id == statement_id:
+            return index
+    return None
+
+
+def backlog(transaction: ReadTransaction, limits: Limits) -> int:
+    """How many steps, roughly, there are to do; 0 when there is nothing to do."""
+    pending, rows = _pending(transaction)
+    to_sort = max(pending // limits.entries, rows // limits.rows)
+    job = transaction.get(Table.MANIFEST, b"job") is not None
+    old = next(_names(transaction, b"old"), None) is not None
+    return to_sort + job + old + (_due(transaction, limits) is not None)
+
+
+def step(transaction: WriteTransaction, limits: Limits) -> bool:
+    """Do one bounded piece of work; False when there was none. The caller commits.
+
+    If we crash before the commit, nothing happened. After any commit the index is whole: a run under way is not in the
+    manifest, and its inputs are, until the transaction that swaps them.
+    """
+    pending, rows = _pending(transaction)
+    if pending >= limits.entries or rows >= limits.rows:
+        _sort_pending(transaction, limits)
+    elif (job := transaction.get(Table.MANIFEST, b"job")) is not None:
+        _merge(transaction, _Job.decode(job), limits)
+    elif (old := next(_names(transaction, b"old"), None)) is not None:
+        _remove(transaction, old, limits)
+    elif (due := _due(transaction, limits)) is not None:
+        _Job(_new_run(transaction), 0, b"", due).save(transaction)
+    else:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A merge of `inputs` into run `output`, of which `done` entries up to `last` have been written."""
+
+    output: int
+    done: int
+    last: bytes
+    inputs: tuple[int, ...]
+
+    @classmethod
+    def decode(cls, value: bytes) -> _Job:
+        output, done, last, inputs = cast("tuple[int, int, bytes, list[int]]", cbor.decode(value))
+        return cls(output, done, last, tuple(inputs))
+
+    def save(self, transaction: WriteTransaction) -> None:
+        value = cbor.encode([self.output, self.done, self.last, self.inputs])
+        transaction.put(Table.MANIFEST, b"job", value)
+
+
+def _sort_pending(transaction: WriteTransaction, limits: Limits) -> None:
+    """Turn the oldest pending rows into a run that lookups ask, in one transaction."""
+    taken: list[tuple[bytes, bytes]] = []
+    entries: list[bytes] = []
+    for key, row in transaction.scan(Table.PENDING):
+        taken.append((key, row))
+        entries += _split(row)
+        if len(entries) >= limits.entries or len(taken) >= limits.rows:
+            break
+    entries.sort()
+    run = _new_run(transaction)
+    _write_pages(transaction, run, entries)
+    transaction.put(Table.MANIFEST, b"run" + _U64.pack(run), _U64.pack(len(entries)))
+    for key, _ in taken:
+        transaction.delete(Table.PENDING, key)
+    pending, rows = _pending(transaction)
+    transaction.put(Table.META, b"pending", _COUNTS.pack(pending - len(entries), rows - len(taken)))
+
+
+def _due(transaction: ReadTransaction, limits: Limits) -> tuple[int, ...] | None:
+    """The runs to merge next: `fan_in` of one size class, the smallest class first."""
+    classes: dict[int, list[int]] = {}
+    for run, entries in _sizes(transaction):
+        size_class = 0
+        while entries > limits.fan_in * limits.entries:
+            entries, size_class = entries // limits.fan_in, size_class + 1
+        if entries > limits.entries:
+            size_class += 1
+        classes.setdefault(size_class, []).append(run)
+    for size_class in sorted(classes):
+        if len(classes[size_class]) >= limits.fan_in:
+            return tuple(classes[size_class][: limits.fan_in])
+    return None
+
+
+def _merge(transaction: WriteTransaction, job: _Job, limits: Limits) -> None:
+    """Move the next entries of the inputs into the output; when there are none left, swap output for inputs."""
+    share = max(limits.merge // len(job.inputs), 1)
+    gathered: list[bytes] = []
+    bound: bytes | None = None
+    for run in job.inputs:
+        some, ended = _after(transaction, run, job.last, share)
+        gathered += some
+        if not ended and (bound is None or some[-1] < bound):
+            bound = some[-1]  # entries of this run beyond it have not been read yet
+    gathered.sort()
+    if bound is not None:
+        gathered = gathered[: bisect_left(gathered, bound) + 1]
+        full = len(gathered) // _PAGE * _PAGE
+        gathered = gathered[: full or len(gathered)]
+    _write_pages(transaction, job.output, gathered)
+    done = job.done + len(gathered)
+    if bound is not None:
+        _Job(job.output, done, gathered[-1], job.inputs).save(transaction)
+        return
+    for run in job.inputs:
+        transaction.delete(Table.MANIFEST, b"run" + _U64.pack(run))
+        transaction.put(Table.MANIFEST, b"old" + _U64.pack(run), b"")
+    transaction.put(Table.MANIFEST, b"run" + _U64.pack(job.output), _U64.pack(done))
+    transaction.delete(Table.MANIFEST, b"job")
+
+
+def _remove(transaction: WriteTransaction, run: int, limits: Limits) -> None:
+    """Remove some pages of a run that has been merged away."""
+    prefix = _U64.pack(run)
+    keys: list[bytes] = []
+    for key, _ in transaction.scan(Table.RUNS, prefix):
+        if not key.startswith(prefix) or len(keys) * _PAGE >= limits.merge:
+            break
+        keys.append(key)
+    for key in keys:
+        transaction.delete(Table.RUNS, key)
+    if not keys:
+        transaction.delete(Table.MANIFEST, b"old" + prefix)
+
+
+def _after(transaction: ReadTransaction, run: int, last: bytes, share: int) -> tuple[list[bytes], bool]:
+    """At least `share` entries of a run above `last`, and whether they are all there are."""
+    prefix = _U64.pack(run)
+    found: list[bytes] = []
+    for page in _pages_from(transaction, prefix, last):
+        entries = _split(page)
+        found += entries[bisect_left(entries, last + b"\0") :] if last else entries
+        if len(found) >= share:
+            return found, False
+    return found, True
+
+
+def _find_pending(transaction: ReadTransaction, low: bytes, high: bytes) -> Iterator[bytes]:
+    """Batches are pending in the order of their indices, so what is found in them is in order too."""
+    for _, row in transaction.scan(Table.PENDING):
+        yield from _between(row, low, high)
+
+
+def _find_in_run(transaction: ReadTransaction, run: int, low: bytes, high: bytes) -> Iterator[bytes]:
+    for page in _pages_from(transaction, _U64.pack(run), low):
+        if page[:ENTRY] > high:
+            return
+        yield from _between(page, low, high)
+
+
+def _pages_from(transaction: ReadTransaction, prefix: bytes, entry: bytes) -> Iterator[bytes]:
+    """The pages of a run from the one that `entry` is or would be in."""
+    before = transaction.before(Table.RUNS, prefix + entry)
+    start = before[0] if before is not None and before[0].startswith(prefix) else prefix + entry
+    for key, page in transaction.scan(Table.RUNS, start):
+        if not key.startswith(prefix):
+            return
+        yield page
+
+
+def _between(page: bytes, low: bytes, high: bytes) -> Iterator[bytes]:
+    """The entries of a sorted page with low <= entry <= high."""
+    count = len(page) // ENTRY
+    place = bisect_left(range(count), low, key=lambda place: page[place * ENTRY : (place + 1) * ENTRY])
+    while place < count and (entry := page[place * ENTRY : (place + 1) * ENTRY]) <= high:
+        yield entry
+        place += 1
+
+
+def _write_pages(transaction: WriteTransaction, run: int, entries: list[bytes]) -> None:
+    prefix = _U64.pack(run)
+    for cut in range(0, len(entries), _PAGE):
+        page = entries[cut : cut + _PAGE]
+        transaction.put(Table.RUNS, prefix + page[0], b"".join(page))
+
+
+def _split(page: bytes) -> list[bytes]:
+    return [page[cut : cut + ENTRY] for cut in range(0, len(page), ENTRY)]
+
+
+def _pending(transaction: ReadTransaction) -> tuple[int, int]:
+    value = transaction.get(Table.META, b"pending")
+    return (0, 0) if value is None else cast("tuple[int, int]", _COUNTS.unpack(value))
+
+
+def _new_run(transaction: WriteTransaction) -> int:
+    value = transaction.get(Table.META, b"run")
+    run = 1 if value is None else int.from_bytes(value, "big") + 1
+    transaction.put(Table.META, b"run", _U64.pack(run))
+    return run
+
+
+def _names(transaction: ReadTransaction, name: bytes) -> Iterator[int]:
+    for key, _ in transaction.scan(Table.MANIFEST, name):
+        if not key.startswith(name):
+            return
+        yield int.from_bytes(key[len(name) :], "big")
+
+
+def _sizes(transaction: ReadTransaction) -> Iterator[tuple[int, int]]:
+    for key, value in transaction.scan(Table.MANIFEST, b"run"):
+        if not key.startswith(b"run"):
+            return
+        yield int.from_bytes(key[3:], "big"), int.from_bytes(value, "big")

@@ -1,0 +1,128 @@
+"""The examination of statements in threads: form and signature, many calls at once, before anything is locked."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from hashlib import sha256
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+
+from platemark.keys import load_public
+from platemark_ledger.admission import examine
+from platemark_ledger.errors import Refusal
+from platemark_ledger.registry import Registry
+
+if TYPE_CHECKING:
+    from platemark.keys import Verifier
+    from platemark.statement import Statement
+    from platemark_ledger.store import Store
+
+__all__ = ["Call", "Examiner"]
+
+_MAX_KEYS = 100_000  # some 60 MB of parsed public keys
+_PIECE = 32  # statements that one thread takes at a time
+_Answer = TypeVar("_Answer")
+
+
+class Call(Generic[_Answer]):
+    """The statements of one append and the future of its answer.
+
+    `examined` is filled by the examiner's threads and belongs to the sequencer's thread once `ready`.
+    """
+
+    def __init__(self, raws: Sequence[bytes]) -> None:
+        self.raws = raws
+        self.examined: list[Statement | Refusal | None] = [None] * len(raws)
+        self.future: Future[_Answer] = Future()
+        self.pieces = -(-len(raws) // _PIECE)
+        self.ready = False
+
+    def outcomes(self) -> list[Statement | Refusal]:
+        """What the examination found, one per statement."""
+        return [cast("Statement | Refusal", each) for each in self.examined]
+
+
+class Examiner(Generic[_Answer]):
+    """Threads that examine; verifying a signature leaves Python's lock, so that as many run as there are cores.
+
+    `finished` is called from one of the threads when every statement of a call has been examined.
+    """
+
+    def __init__(self, store: Store, *, threads: int, finished: Callable[[Call[_Answer]], None]) -> None:
+        self._store = store
+        self._finished = finished
+        self._pieces: queue.SimpleQueue[tuple[Call[_Answer], int] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()  # guards Call.pieces
+        self._verifiers: dict[bytes, Verifier] = {}
+        self._threads = [
+            threading.Thread(target=self._run, name=f"platemark-examiner-{number}", daemon=True)
+            for number in range(threads)
+        ]
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End the threads once they have examined what was submitted."""
+        for _ in self._threads:
+            self._pieces.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def submit(self, call: Call[_Answer]) -> None:
+        """Examine the statements of a call."""
+        for start in range(0, len(call.raws), _PIECE):
+            self._pieces.put((call, start))
+
+    def _run(self) -> None:
+        while (piece := self._pieces.get()) is not None:
+            call, start = piece
+            if not call.future.cancelled():
+                for place in range(start, min(start + _PIECE, len(call.raws))):
+                    call.examined[place] = self._examine(call.raws[place])
+            with self._lock:
+                call.pieces -= 1
+                last = call.pieces == 0
+            if last:
+                self._examine_new_keys(call)
+                self._finished(call)
+
+    def _examine(self, raw: bytes, also: dict[bytes, Verifier] | None = None) -> Statement | Refusal:
+        try:
+            statement = examine(raw, find_key=lambda kid: (also or {}).get(kid) or self._find_key(kid))
+        except Refusal as refusal:
+            return refusal.as_value()
+        _ = statement.entry  # hashed here, in a thread of its own, and not inside the write transaction
+        return statement
+
+    def _examine_new_keys(self, call: Call[_Answer]) -> None:
+        """Statements whose key an earlier statement of the same call enrols are examined under that key.
+
+        Whether the enrolment is logged is decided with everything else, by its place.
+        """
+        enrolled: dict[bytes, Verifier] = {}
+        for place, outcome in enumerate(call.examined):
+            if isinstance(outcome, Refusal):
+                if outcome.code == "unknown-key" and enrolled:
+                    call.examined[place] = self._examine(call.raws[place], enrolled)
+            elif outcome is not None and outcome.kind == "enrol":
+                spki = cast("bytes", outcome.payload["key"])
+                enrolled[sha256(spki).digest()] = load_public(spki)
+
+    def _find_key(self, kid: bytes) -> Verifier | None:
+        """The key that the log names by this kid. A key, once named, never changes, so that it may be remembered."""
+        verifier = self._verifiers.get(kid)
+        if verifier is None:
+            with self._store.read() as transaction:
+                record = Registry(transaction).key(kid)
+            if record is None:
+                return None
+            verifier = load_public(record.spki)
+            if len(self._verifiers) >= _MAX_KEYS:
+                self._verifiers.clear()
+            self._verifiers[kid] = verifier
+        return verifier

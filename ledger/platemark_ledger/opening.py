@@ -1,0 +1,217 @@
+"""Opening a ledger: the start-up checks, in their order, and what a worker holds once they have passed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from platemark import checkpoint
+from platemark.checkpoint import Checkpoint
+from platemark.errors import NoteError, SignatureError
+from platemark.keys import Ed25519Verifier, load_public
+from platemark.note import NoteVerifier
+from platemark_ledger import refused, rows
+from platemark_ledger.anchor import Anchor, Anchored
+from platemark_ledger.batch import check_tail
+from platemark_ledger.errors import FatalError, StartRefusedError
+from platemark_ledger.lock import SequencerLock
+from platemark_ledger.registry import Registry
+from platemark_ledger.store import Store
+
+if TYPE_CHECKING:
+    from platemark.note import NoteSigner
+    from platemark_ledger.refused import RefusedEntry
+    from platemark_ledger.registry import KeyRecord, Policy
+
+__all__ = ["Ledger", "Paths", "note_verifier", "open_ledger", "sign_checkpoint"]
+
+_NO_ANCHOR = (
+    "If making this ledger did not finish, remove its files and make it again. Otherwise the anchor is lost or its path is "
+    "wrong: restore it from where its newest checkpoint was published"
+)
+_NO_LOCK = (
+    "The lock file holds no data. Make sure that no worker of this ledger runs, then fill it with 12288 zero bytes: "
+    "head -c 12288 /dev/zero > {path}"
+)
+_DAMAGED = (
+    "What lies above the released checkpoint was never acknowledged. Restore the data from a replica or a backup that reaches "
+    "the released size; the senders send the rest again"
+)
+_RESTORE = (
+    "Do not go on from this data. Restore newer data, or replay replica and spools until the anchor's root is reproduced; "
+    "failing that, freeze this log and start a successor that names its last checkpoint"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where a ledger lives. The anchor is best on another disk than the data, so that no one restore takes both back."""
+
+    data: Path
+    anchor: Path
+    lock: Path
+
+    @classmethod
+    def of(cls, directory: Path, *, anchor: Path | None = None) -> Paths:
+        """The usual places below one directory."""
+        return cls(directory / "data", anchor or directory / "anchor", directory / "lock")
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """An open ledger of which this process is one worker. Made by `open_ledger`; `close` it when nothing uses it any more.
+
+    `signers` sign every checkpoint; `origin` and `log_id` (32 bytes, the id of leaf 0) never change; `now_ns` is the log's clock.
+    """
+
+    store: Store
+    anchor: Anchor
+    lock: SequencerLock
+    signers: tuple[NoteSigner, ...]
+    origin: str
+    log_id: bytes
+    now_ns: Callable[[], int]
+
+    def policy(self) -> Policy:
+        """The policy in force at the end of the data."""
+        with self.store.read() as transaction:
+            return Registry(transaction).policy()
+
+    def key(self, kid: bytes) -> KeyRecord | None:
+        """What the log says of a key; `.at(index)` gives the grants in force at a place."""
+        with self.store.read() as transaction:
+            return Registry(transaction).key(kid)
+
+    def refused(self, limit: int = 100) -> list[RefusedEntry]:
+        """The last refusals, newest first."""
+        with self.store.read() as transaction:
+            return refused.newest(transaction, limit)
+
+    def close(self) -> None:
+        """Close the files."""
+        self.store.close()
+        self.anchor.close()
+        self.lock.close()
+
+
+def open_ledger(
+    paths: Paths, *, signers: Sequence[NoteSigner], now_ns: Callable[[], int] = time.time_ns
+) -> Ledger:
+    """Check a ledger as every worker does before it serves, and open it.
+
+    1. the anchor is there and whole
+    2. the data opens
+    3. under the sequencer lock: the data reaches the anchor and has its root at its size
+    4. the anchor's checkpoint is this log's own, and `signers` may sign for it
+    5. what the data has above the anchor hashes to its root; it is signed and anchored, as the worker that died would have
+    6. a poison mark is removed: what is on disk has just been read and checked
+
+    Raises StartRefusedError, which says what to do. Witnesses are asked by the publisher, not here.
+    """
+    with ExitStack() as opened:
+        anchor = _open(opened, Anchor, paths.anchor, _NO_ANCHOR)
+        _remedied(anchor.read, "Restore the anchor from where its newest checkpoint was published")
+        store = _open(opened, Store.open, paths.data, "Restore the data from a replica or a backup of today")
+        lock = _open(opened, SequencerLock, paths.lock, _NO_LOCK.format(path=paths.lock))
+        with lock.hold_to_start():
+            # Read again under the lock: another worker may have moved it since.
+            ledger = _check(store, anchor, lock, tuple(signers), now_ns)
+            lock.clear()
+        opened.pop_all()
+    return ledger
+
+
+_Opened = TypeVar("_Opened", Anchor, Store, SequencerLock)
+
+
+def _open(opened: ExitStack, make: Callable[[Path], _Opened], path: Path, remedy: str) -> _Opened:
+    resource = _remedied(lambda: make(path), remedy)
+    opened.callback(resource.close)
+    return resource
+
+
+_Result = TypeVar("_Result")
+
+
+def _remedied(call: Callable[[], _Result], remedy: str) -> _Result:
+    try:
+        return call()
+    except FatalError as error:
+        raise StartRefusedError(error.reason, remedy) from error
+
+
+def _check(
+    store: Store, anchor: Anchor, lock: SequencerLock, signers: tuple[NoteSigner, ...], now_ns: Callable[[], int]
+) -> Ledger:
+    """Steps 3 to 5 of `open_ledger`."""
+    newest = anchor.read()
+    with store.read() as transaction:
+        head = transaction.head()
+        if newest.size > head.size:
+            raise StartRefusedError(
+                f"the anchor has released size {newest.size}, and the data ends at size {head.size}", _RESTORE
+            )
+        stored = _remedied(lambda: rows.root(transaction.row, newest.size), _RESTORE)
+        if stored != newest.root:
+            raise StartRefusedError(f"the data has another root at the released size {newest.size}", _RESTORE)
+        registry = Registry(transaction)
+        policy, log_id = registry.policy(), registry.log_id()
+        _check_signers(policy, signers)
+        _check_note(registry, newest)
+        head = _remedied(lambda: check_tail(transaction, newest), _DAMAGED)
+    ledger = Ledger(store, anchor, lock, signers, policy.origin, log_id, now_ns)
+    if head.size > newest.size:
+        note = sign_checkpoint(signers, Checkpoint(policy.origin, head.size, head.root))
+        anchor.advance(size=head.size, root=head.root, note=note)
+    return ledger
+
+
+def _check_signers(policy: Policy, signers: Sequence[NoteSigner]) -> None:
+    if not signers:
+        raise StartRefusedError("no log key was given", "Configure a key that the policy in force lists as a log key")
+    named = {sha256(spki).digest() for spki in policy.log_keys}
+    for signer in signers:
+        if signer.name != policy.origin:
+            raise StartRefusedError(
+                f"the log key is for {signer.name} and the log is {policy.origin}", "Configure this log's own key"
+            )
+        if signer.signer.kid not in named:
+            raise StartRefusedError(
+                f"policy {policy.version} does not list the log key {signer.signer.kid.hex()}",
+                "Configure only keys that the policy in force lists",
+            )
+
+
+def _check_note(registry: Registry, newest: Anchored) -> None:
+    """The anchor's checkpoint says what its slot says and is signed by a log key of some policy of this log."""
+    policy = registry.policy()
+    policies = [registry.policy_version(version) for version in range(policy.version + 1)]
+    verifiers = [note_verifier(policy.origin, spki) for each in policies for spki in each.log_keys]
+    usable = [each for each in verifiers if each is not None]
+    remedy = "This is the anchor of another log, or it was edited. Restore the anchor that belongs to the data"
+    try:
+        said = checkpoint.open_checkpoint(newest.note, usable, origin=policy.origin)
+    except (NoteError, SignatureError) as error:
+        raise StartRefusedError(f"the anchor's checkpoint: {error}", remedy) from error
+    if (said.size, said.root) != (newest.size, newest.root):
+        raise StartRefusedError("the anchor's checkpoint is not of the size and root of its slot", remedy)
+
+
+def note_verifier(origin: str, spki: bytes) -> NoteVerifier | None:
+    """The note key of a log key of a policy; None for an algorithm that signs no note of type 0x01."""
+    key = load_public(spki)
+    return NoteVerifier(origin, key) if isinstance(key, Ed25519Verifier) else None
+
+
+def sign_checkpoint(signers: Sequence[NoteSigner], unsigned: Checkpoint) -> bytes:
+    """The signed note, checked as its readers will check it. Raises what a signer raises, NoteError, SignatureError."""
+    note = checkpoint.sign(unsigned, signers)
+    said = checkpoint.open_checkpoint(note, [signer.verifier for signer in signers], origin=unsigned.origin)
+    if said != unsigned:
+        raise NoteError("checkpoint", "the signed note says something else")
+    return note

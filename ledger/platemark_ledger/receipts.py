@@ -1,0 +1,399 @@
+"""Answers to readers, each proven under the newest released checkpoint before it leaves.
+
+Every method reads the anchor first and opens its one transaction after that, so that the data it sees reaches the
+checkpoint; whatever the data has above it does not exist for a reader. Nothing is held when a method returns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from heapq import merge
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from platemark import merkle, statement
+from platemark_ledger import digests
+from platemark_ledger.batch import KIND_NUMBERS
+from platemark_ledger.conditions import Condition, conditions_of
+from platemark_ledger.errors import NotFoundError, RequestError
+from platemark_ledger.registry import Registry
+from platemark_ledger.tree import LogView
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from platemark.statement import Statement
+    from platemark_ledger.anchor import Anchor, Anchored
+    from platemark_ledger.opening import Ledger
+    from platemark_ledger.store import ReadTransaction, Store
+
+__all__ = [
+    "Consistency",
+    "EvidenceMembers",
+    "Found",
+    "Inclusion",
+    "Listing",
+    "Page",
+    "Proven",
+    "Receipts",
+    "Record",
+]
+
+_LOOKED_AT = 1024  # statements that one call of `listing` looks at: some 50 ms
+
+
+@dataclass(frozen=True)
+class Record:
+    """A statement as the log holds it: `raw` are the bytes accepted first, `received` the log's clock in Unix ns."""
+
+    index: int
+    received: int
+    conditions: tuple[Condition, ...]
+    raw: bytes
+
+    @cached_property
+    def statement(self) -> Statement:
+        """The decoded statement."""
+        return statement.decode(self.raw)
+
+    @property
+    def entry(self) -> bytes:
+        """The log entry, 32 bytes."""
+        return sha256(self.raw).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A record and its inclusion path (RFC 9162 2.1.3.1) to the checkpoint of the same answer, verified."""
+
+    record: Record
+    path: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One statement under a checkpoint."""
+
+    proven: Proven
+    checkpoint: Anchored
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Statements, earliest first, under a checkpoint; `next` is the start of the next page, None when there is none."""
+
+    proven: tuple[Proven, ...]
+    next: int | None
+    checkpoint: Anchored
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Statements in log order, without paths; `next` is where to go on, None at the end. `records` may be empty before it."""
+
+    records: tuple[Record, ...]
+    next: int | None
+    checkpoint: Anchored
+
+
+@dataclass(frozen=True, slots=True)
+class Inclusion:
+    """The path of `entry` at `index` to the root of the first `size` leaves; `checkpoint` is the newest."""
+
+    index: int
+    size: int
+    entry: bytes
+    path: tuple[bytes, ...]
+    checkpoint: Anchored
+
+
+@dataclass(frozen=True, slots=True)
+class Consistency:
+    """The path (RFC 9162 2.1.4.1) by which the first `new_size` leaves extend the first `old_size`; `checkpoint` is the newest."""
+
+    old_size: int
+    new_size: int
+    path: tuple[bytes, ...]
+    checkpoint: Anchored
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceMembers:
+    """What a verifier needs about one statement, all under one checkpoint.
+
+    `policies`: every statement that brought a policy into force, version 0 first. `enrolments`: of the subject's key, then of the
+    registrar that enrolled it, and so on up to a registrar of a policy; empty when a policy names the key itself. `revocations`: of
+    any of those keys. `keystate`: the newest, if there is one.
+    """
+
+    subject: Proven
+    policies: tuple[Proven, ...]
+    enrolments: tuple[Proven, ...]
+    revocations: tuple[Proven, ...]
+    keystate: Proven | None
+    checkpoint: Anchored
+
+
+class Receipts:
+    """Reads one ledger. Holds no state: one object may serve every thread."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._store: Store = ledger.store
+        self._anchor: Anchor = ledger.anchor
+
+    def checkpoint(self) -> Anchored:
+        """The newest released checkpoint."""
+        return self._anchor.read()
+
+    def inclusion(self, index: int, *, size: int | None = None) -> Inclusion:
+        """The inclusion proof of a leaf in the tree of `size` leaves, or of the checkpoint.
+
+        Raises NotFoundError above the checkpoint, RequestError for a size above it or not above the index.
+        """
+        released = self._anchor.read()
+        wanted = released.size if size is None else size
+        _check_size("size", wanted, released.size)
+        _check_index(index, released.size)
+        if index >= wanted:
+            raise RequestError("size", f"a tree of {wanted} does not have the index {index}", later=True)
+        with self._store.read() as transaction:
+            view = _View(transaction, released)
+            proven = view.prove(index, size=wanted)
+        return Inclusion(index, wanted, proven.record.entry, proven.path, released)
+
+    def consistency(self, old_size: int, *, new_size: int | None = None) -> Consistency:
+        """The consistency proof between two sizes, the newer being that of the checkpoint unless given.
+
+        Raises RequestError for size 0, a size above the checkpoint, or an old size above the new one.
+        """
+        released = self._anchor.read()
+        newer = released.size if new_size is None else new_size
+        _check_size("new_size", newer, released.size)
+        _check_size("old_size", old_size, newer)
+        with self._store.read() as transaction:
+            view = _View(transaction, released)
+            path = view.tree.consistency_path(old_size, newer)
+            merkle.verify_consistency(
+                old_size=old_size,
+                new_size=newer,
+                old_root=view.root(old_size),
+                new_root=view.root(newer),
+                path=path,
+            )
+        return Consistency(old_size, newer, path, released)
+
+    def statement(self, index: int) -> Found:
+        """The statement at an index. Raises NotFoundError above the checkpoint."""
+        released = self._anchor.read()
+        _check_index(index, released.size)
+        with self._store.read() as transaction:
+            return Found(_View(transaction, released).prove(index), released)
+
+    def by_id(self, statement_id: bytes) -> Found:
+        """The statement with an id (32 bytes). Raises NotFoundError."""
+        released = self._anchor.read()
+        with self._store.read() as transaction:
+            index = _index_of(transaction, statement_id, released)
+            return Found(_View(transaction, released).prove(index), released)
+
+    def index_of(self, statement_id: bytes) -> int:
+        """The index of the statement with an id (32 bytes). Raises NotFoundError."""
+        released = self._anchor.read()
+        with self._store.read() as transaction:
+            return _index_of(transaction, statement_id, released)
+
+    def lookup(
+        self, digest: bytes, *, rung: str | None = None, algorithm: int | None = None, start: int = 0, limit: int = 100
+    ) -> Page:
+        """The statements from index `start` on that carry a digest (32 or 64 bytes) on any rung, earliest first.
+
+        An acknowledged statement is found at once. Raises RequestError.
+        """
+        if len(digest) not in (32, 64):
+            raise RequestError("digest", f"{len(digest)} bytes, not 32 or 64")
+        _check_page(start, limit)
+        released = self._anchor.read()
+        with self._store.read() as transaction:
+            view = _View(transaction, released)
+            records = (view.record(index) for index in digests.find(transaction, digest, start) if index < released.size)
+            matching = (record for record in records if _carries(record.statement, digest, rung, algorithm))
+            found = list(islice(matching, limit + 1))
+            proven = tuple(view.proof_of(record) for record in found[:limit])
+        return Page(proven, found[limit].index if len(found) > limit else None, released)
+
+    def listing(
+        self,
+        *,
+        kind: str | None = None,
+        kid: bytes | None = None,
+        issuer: str | None = None,
+        stated_from: int | None = None,
+        stated_until: int | None = None,
+        start: int = 0,
+        limit: int = 256,
+        below: Anchored | None = None,
+    ) -> Listing:
+        """Statements from index `start` on, in log order, of one kind, of one key or of one issuer.
+
+        `stated_from` <= the statement's own time < `stated_until`; a policy states none and matches no range. `below` is the
+        checkpoint of the first call of several, so that all of them speak of one. One call looks at a bounded number of
+        statements: go on from `next` until it is None. Raises RequestError.
+        """
+        _check_page(start, limit)
+        if kind is not None and kind not in KIND_NUMBERS:
+            raise RequestError("kind", f"{kind[:40]} is not a kind of statement")
+        released = below or self._anchor.read()
+        found: list[Record] = []
+        with self._store.read() as transaction:
+            view = _View(transaction, released)
+            indices = _candidates(transaction, kind=kind, kid=kid, issuer=issuer, start=start)
+            looked_at = 0
+            for index in indices:
+                if index >= released.size:
+                    break
+                if len(found) == limit or looked_at == _LOOKED_AT:
+                    return Listing(tuple(found), index, released)
+                looked_at += 1
+                record = view.record(index)
+                if _matches(record.statement, kind, issuer, stated_from, stated_until):
+                    found.append(record)
+        return Listing(tuple(found), None, released)
+
+    def evidence(self, index: int) -> EvidenceMembers:
+        """Everything that a verifier needs about the statement at an index. Raises NotFoundError above the checkpoint."""
+        released = self._anchor.read()
+        _check_index(index, released.size)
+        with self._store.read() as transaction:
+            view, registry = _View(transaction, released), Registry(transaction)
+            subject = view.prove(index)
+            enrolments, kids = _enrolments(view, registry, subject)
+            policies = _policies(registry, released)
+            revocations = sorted(
+                revocation.index
+                for kid in kids
+                if (record := registry.key(kid)) is not None
+                for revocation in record.revocations
+                if revocation.index < released.size
+            )
+            keystate = transaction.last_of_kind(KIND_NUMBERS["keystate"], released.size)
+            return EvidenceMembers(
+                subject=subject,
+                policies=tuple(view.prove(each) for each in policies),
+                enrolments=tuple(enrolments),
+                revocations=tuple(view.prove(each) for each in revocations),
+                keystate=None if keystate is None else view.prove(keystate),
+                checkpoint=released,
+            )
+
+
+class _View:
+    """The released part of the log in one transaction."""
+
+    def __init__(self, transaction: ReadTransaction, released: Anchored) -> None:
+        self._transaction = transaction
+        self._released = released
+        self.tree = LogView(transaction.row, released.size)
+
+    def root(self, size: int) -> bytes:
+        """The root at a size; the released one at the released size."""
+        return self._released.root if size == self._released.size else self.tree.root(size)
+
+    def record(self, index: int) -> Record:
+        stored = self._transaction.statement(index)
+        return Record(index, stored.received, conditions_of(stored.conditions), stored.raw)
+
+    def prove(self, index: int, *, size: int | None = None) -> Proven:
+        return self.proof_of(self.record(index), size=size)
+
+    def proof_of(self, record: Record, *, size: int | None = None) -> Proven:
+        """The record with its verified path. Raises ProofError when the stored tree is damaged."""
+        wanted = self._released.size if size is None else size
+        path = self.tree.inclusion_path(record.index, wanted)
+        leaf = merkle.leaf_hash(record.entry)
+        merkle.verify_inclusion(index=record.index, size=wanted, leaf_hash=leaf, path=path, root=self.root(wanted))
+        return Proven(record, path)
+
+
+def _enrolments(view: _View, registry: Registry, subject: Proven) -> tuple[list[Proven], list[bytes]]:
+    """The enrol statements from the subject's key up to a registrar of a policy, and the kids on the way."""
+    chain: list[Proven] = []
+    kids: list[bytes] = []
+    signed = subject
+    while True:
+        kid = signed.record.statement.kid
+        kids.append(kid)
+        record = registry.key(kid)
+        grants = record.at(signed.record.index) if record is not None else ()
+        if not grants or grants[0].by_policy:
+            return chain, kids
+        # An enrolment is below what it enrols for, so this ends.
+        signed = view.prove(grants[0].since)
+        chain.append(signed)
+
+
+def _policies(registry: Registry, released: Anchored) -> list[int]:
+    versions = [registry.policy_version(version) for version in range(registry.policy().version + 1)]
+    return [index for policy in versions if policy.effective < released.size for index in policy.statements]
+
+
+def _candidates(
+    transaction: ReadTransaction, *, kind: str | None, kid: bytes | None, issuer: str | None, start: int
+) -> Iterator[int]:
+    """Indices from `start` on, ascending, among which are all that a listing wants."""
+    registry = Registry(transaction)
+    if kid is not None or issuer is not None:
+        kids = [kid] if kid is not None else registry.kids_of(issuer or "")
+        records = [record for each in kids if (record := registry.key(each)) is not None]
+        return merge(*(transaction.written_by(record.number, start) for record in records))
+    if kind is not None:
+        return transaction.of_kind(KIND_NUMBERS[kind], start)
+    return iter(range(start, transaction.head().size))
+
+
+def _matches(
+    found: Statement, kind: str | None, issuer: str | None, stated_from: int | None, stated_until: int | None
+) -> bool:
+    if (kind is not None and found.kind != kind) or (issuer is not None and found.issuer != issuer):
+        return False
+    if stated_from is None and stated_until is None:
+        return True
+    if found.time is None:
+        return False
+    return (stated_from is None or found.time >= stated_from) and (stated_until is None or found.time < stated_until)
+
+
+def _carries(found: Statement, digest: bytes, rung: str | None, algorithm: int | None) -> bool:
+    return any(
+        digest == value and rung in (None, name) and algorithm in (None, number)
+        for name, number, value in digests.rungs_of(found)
+    )
+
+
+def _index_of(transaction: ReadTransaction, statement_id: bytes, released: Anchored) -> int:
+    if len(statement_id) != 32:
+        raise RequestError("id", f"{len(statement_id)} bytes, not 32")
+    index = digests.find_id(transaction, statement_id, released.size)
+    if index is None:
+        raise NotFoundError(f"the log has no statement {statement_id.hex()} at or below its checkpoint")
+    return index
+
+
+def _check_index(index: int, size: int) -> None:
+    if index < 0:
+        raise RequestError("index", "negative")
+    if index >= size:
+        raise NotFoundError(f"the log has no statement at index {index} at or below its checkpoint of size {size}")
+
+
+def _check_size(field: str, size: int, most: int) -> None:
+    if size < 1:
+        raise RequestError(field, "a tree that proves something has at least one leaf")
+    if size > most:
+        raise RequestError(field, f"{size} is above {most}", later=True)
+
+
+def _check_page(start: int, limit: int) -> None:
+    if start < 0 or limit < 1:
+        raise RequestError("start" if start < 0 else "limit", "out of range")

@@ -1,0 +1,367 @@
+"""The life of an append: many callers, one write transaction, one fsync, one anchor write, and then the answers.
+
+1. `submit` queues a call; the examiner's threads check form and signature.
+2. The commit thread takes every call that is ready, in the order in which they came.
+3. Under the sequencer lock: decide, write, commit.
+   Crash before the commit: nothing happened, the sender sends again. Crash after it: the data is ahead of the anchor by one
+   batch; whoever takes the lock next anchors it, and the repeat gets the same index.
+4. Still under the lock: read back what was written, hash it again, sign the checkpoint, write the anchor.
+   Crash after the anchor: released, and the repeat gets the same index.
+5. Off the lock: build the inclusion paths, verify them, answer.
+
+Two classes of failure. Fatal: a commit, a re-read or an anchor write that failed; what is on disk is unknown, so the ledger is
+marked poisoned, every worker stops, and a fresh start reads from disk. The batch's own: anything before the commit, and a signer
+that fails; nothing was released, the callers are told, the next batch goes on and anchors what the data has ahead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from platemark import merkle
+from platemark.checkpoint import Checkpoint
+from platemark.errors import ProofError
+from platemark_ledger import digests, refused, rows
+from platemark_ledger.batch import Batch, Placed, check_tail
+from platemark_ledger.conditions import Condition, conditions_of
+from platemark_ledger.errors import (
+    BatchError,
+    FatalError,
+    LockError,
+    OverloadedError,
+    PoisonedError,
+    Refusal,
+    RequestError,
+    StoppedError,
+    StoreError,
+)
+from platemark_ledger.examiner import Call, Examiner
+from platemark_ledger.opening import sign_checkpoint
+from platemark_ledger.refused import RefusedEntry
+from platemark_ledger.registry import Registry, RegistryCache
+
+if TYPE_CHECKING:
+    from platemark.statement import Statement
+    from platemark_ledger.anchor import Anchored
+    from platemark_ledger.opening import Ledger
+    from platemark_ledger.store import ReadTransaction, WriteTransaction
+
+__all__ = ["Appended", "Logged", "Outcome", "Sequencer"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A statement that is in the log, durably. Everything but the path is from the first time, where `duplicate`.
+
+    `raw` are the bytes accepted first: SHA-256 of them is the entry. `received` is the log's clock, Unix ns. `path` leads from
+    the leaf at `index` to the checkpoint of the same answer and has been verified.
+    """
+
+    index: int
+    id: bytes
+    raw: bytes
+    received: int
+    conditions: tuple[Condition, ...]
+    duplicate: bool
+    path: tuple[bytes, ...]
+
+
+Outcome = Logged | Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """One outcome per statement of a call, in its order, and the released checkpoint that covers every logged one."""
+
+    outcomes: tuple[Outcome, ...]
+    checkpoint: Anchored
+
+
+class Sequencer:
+    """The one door through which statements enter, for this process; other processes have their own on the same ledger.
+
+    `queue` is how many statements may wait and `batch` how many are committed at once and the most one call may bring.
+    `on_failure` is called once, from the commit thread, when this sequencer has stopped for good.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        queue: int = 8192,
+        batch: int = 1024,
+        examiners: int = 2,
+        index_limits: digests.Limits | None = None,
+        on_failure: Callable[[str], None] | None = None,
+    ) -> None:
+        self._ledger = ledger
+        self._most_waiting = queue
+        self._most_at_once = batch
+        self._index_limits = index_limits or digests.Limits()
+        self._on_failure = on_failure
+        self._log_kids = frozenset(signer.signer.kid for signer in ledger.signers)
+        self._condition = threading.Condition()
+        # Guarded by _condition.
+        self._calls: deque[Call[Appended]] = deque()
+        self._waiting = 0
+        self._stopping = False
+        self.failed: str | None = None
+        # Owned by the commit thread.
+        self._cache = RegistryCache()
+        self._refused: deque[RefusedEntry] = deque(maxlen=refused.RING)
+        self._untidy = True
+        self._examiner: Examiner[Appended] = Examiner(ledger.store, threads=examiners, finished=self._examined)
+        self._thread = threading.Thread(target=self._run, name="platemark-sequencer", daemon=True)
+
+    # The callers' side: any thread.
+
+    def start(self) -> None:
+        """Start the threads."""
+        self._examiner.start()
+        self._thread.start()
+
+    async def append(self, statements: Sequence[bytes]) -> Appended:
+        """Append statements and wait until they are durable under an anchored checkpoint.
+
+        One outcome per statement: Logged, or a Refusal as a value. Statements of one call are considered in their order, and
+        calls in the order in which they came. A caller that is cancelled gives its place up if its batch has not begun, and
+        otherwise changes nothing. Raises UnavailableError for the whole call: sending it again is safe.
+        """
+        return await asyncio.wrap_future(self.submit(statements))
+
+    def submit(self, statements: Sequence[bytes]) -> Future[Appended]:
+        """As `append`, for threads."""
+        count = len(statements)
+        if not 1 <= count <= self._most_at_once:
+            raise RequestError("statements", f"{count} statements, not 1 to {self._most_at_once}")
+        call: Call[Appended] = Call(statements)
+        with self._condition:
+            if self.failed is not None:
+                raise PoisonedError(self.failed)
+            if self._stopping:
+                raise StoppedError("the ledger is stopping")
+            if self._waiting + count > self._most_waiting:
+                raise OverloadedError(f"{self._waiting} statements are waiting")
+            self._waiting += count
+            self._calls.append(call)
+            self._examiner.submit(call)
+        return call.future
+
+    def stop(self, *, timeout: float | None = None) -> bool:
+        """Answer the calls that were accepted, refuse new ones, end the threads; False when `timeout` seconds were not enough.
+
+        Blocks: call it from a thread of its own.
+        """
+        with self._condition:
+            self._stopping = True
+            self._condition.notify_all()
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            return False
+        self._examiner.stop()
+        return True
+
+    def _examined(self, call: Call[Appended]) -> None:
+        with self._condition:
+            call.ready = True
+            if self._calls and self._calls[0].ready:
+                self._condition.notify()
+
+    # The commit thread.
+
+    def _run(self) -> None:
+        try:
+            while (calls := self._take()) is not None:
+                if calls:
+                    self._handle(calls)
+                self._tidy(at_least=0 if calls else 1)
+        except PoisonedError as error:
+            self._fail(error.reason)
+        except BaseException as error:  # noqa: BLE001 -- whatever stops this thread stops the ledger
+            reason = error.reason if isinstance(error, FatalError) else repr(error)
+            _log.critical("stopping for good: %s", reason, exc_info=error)
+            with suppress(LockError):
+                self._ledger.lock.poison(reason)
+            self._fail(reason)
+
+    def _take(self) -> list[Call[Appended]] | None:
+        """The calls that are ready, in their order; none when there is tidying to do instead; None when all is done."""
+        with self._condition:
+            while not (self._calls and self._calls[0].ready):
+                if self._stopping and not self._calls:
+                    return None
+                if self._untidy and not self._calls:
+                    return []
+                self._condition.wait()
+            taken: list[Call[Appended]] = []
+            count = 0
+            while self._calls and self._calls[0].ready and count + len(self._calls[0].raws) <= self._most_at_once:
+                call = self._calls.popleft()
+                self._waiting -= len(call.raws)
+                # From here on a caller can no longer cancel.
+                if call.future.set_running_or_notify_cancel():
+                    taken.append(call)
+                    count += len(call.raws)
+            return taken
+
+    def _handle(self, calls: list[Call[Appended]]) -> None:
+        """Commit, release and answer one batch; every call gets an answer, whatever happens."""
+        try:
+            try:
+                with self._ledger.lock.hold():
+                    before = self._ledger.anchor.read()
+                    placed = self._log_batch([call.outcomes() for call in calls], before)
+                    released = self._release(before)
+                self._answer(calls, placed, released)
+            except BatchError as error:
+                _log.warning("a batch failed: %s", error, exc_info=error.__cause__)
+                for call in calls:
+                    call.future.set_exception(BatchError(error.reason))
+        except BaseException as error:
+            _abandon(calls, error.reason if isinstance(error, (FatalError, PoisonedError)) else repr(error))
+            raise
+        self._untidy = True
+
+    def _log_batch(self, calls: list[list[Statement | Refusal]], before: Anchored) -> list[list[Placed | Refusal]]:
+        """Step 3: decide, write, commit. Raises BatchError up to the commit, StoreError from there on."""
+        with self._ledger.store.write() as transaction:
+            if transaction.head().size < before.size:
+                raise StoreError("the data has fallen behind the anchor while the ledger was running")
+            try:
+                registry = Registry(transaction, self._cache)
+                batch = Batch(transaction, registry, log_kids=self._log_kids, now=self._ledger.now_ns())
+                placed = [
+                    [each if isinstance(each, Refusal) else batch.consider(each) for each in outcomes]
+                    for outcomes in calls
+                ]
+                changed = batch.write()
+                if changed:
+                    self._write_refused(transaction)
+            except Exception as error:
+                raise BatchError("the ledger failed before anything was written; send the statements again") from error
+            if changed:
+                transaction.commit()
+        return placed
+
+    def _release(self, before: Anchored) -> Anchored:
+        """Step 4: check what is above the anchor, sign it, anchor it. Raises BatchError for the signer, FatalError for the rest.
+
+        This covers what a batch before this one, or a worker that died, left between data and anchor.
+        """
+        with self._ledger.store.read() as transaction:
+            head = check_tail(transaction, before)
+        if head.size == before.size:
+            return before
+        try:
+            note = sign_checkpoint(self._ledger.signers, Checkpoint(self._ledger.origin, head.size, head.root))
+        except Exception as error:
+            raise BatchError("the checkpoint could not be signed; send the statements again") from error
+        return self._ledger.anchor.advance(size=head.size, root=head.root, note=note)
+
+    def _answer(self, calls: list[Call[Appended]], placed: list[list[Placed | Refusal]], released: Anchored) -> None:
+        """Step 5, off the lock: what is at or below the anchor stays as it is for ever."""
+        now = self._ledger.now_ns()
+        with self._ledger.store.read() as transaction:
+            indices = {each.index for outcomes in placed for each in outcomes if isinstance(each, Placed)}
+            paths = _paths(transaction, sorted(indices), released.size)
+            for call, outcomes in zip(calls, placed, strict=True):
+                answers: list[Outcome] = []
+                try:
+                    for each, raw, examined in zip(outcomes, call.raws, call.outcomes(), strict=True):
+                        if isinstance(each, Placed) and not isinstance(examined, Refusal):
+                            answers.append(_logged(transaction, each, examined.id, paths[each.index], released))
+                        elif isinstance(each, Refusal):
+                            entry = RefusedEntry(each.code, each.field, each.reason, now, sha256(raw).digest())
+                            self._refused.append(entry)
+                            answers.append(each)
+                except ProofError as error:
+                    # The roots are sound, so the log is; a row inside it is damaged. Only who asked for it is told.
+                    _log.critical("a proof of the ledger's own does not verify: %s", error)
+                    call.future.set_exception(BatchError("the ledger could not prove a statement that it holds"))
+                else:
+                    call.future.set_result(Appended(tuple(answers), released))
+
+    def _tidy(self, *, at_least: int) -> None:
+        """Some work on the digest index: `at_least` steps while idle, and under load as many as keep it from falling behind."""
+        if not self._untidy:
+            return
+        with self._ledger.store.read() as transaction:
+            backlog = digests.backlog(transaction, self._index_limits)
+        steps = max(at_least, min(backlog // 2, 4))
+        for _ in range(steps):
+            with self._ledger.lock.hold(), self._ledger.store.write() as transaction:
+                try:
+                    worked = digests.step(transaction, self._index_limits)
+                    changed = worked or bool(self._refused)
+                    self._write_refused(transaction)
+                except Exception:
+                    # The index is behind the log and stays so; lookups read what is pending. Nothing was written.
+                    _log.exception("the digest index could not be kept")
+                    worked = changed = False
+                if changed:
+                    transaction.commit()
+            if not worked:
+                self._untidy = False
+                return
+
+    def _write_refused(self, transaction: WriteTransaction) -> None:
+        if self._refused:
+            refused.add(transaction, self._refused)
+            self._refused.clear()
+
+    def _fail(self, reason: str) -> None:
+        with self._condition:
+            self.failed = reason
+            calls = list(self._calls)
+            self._calls.clear()
+            self._waiting = 0
+        _abandon([call for call in calls if call.future.set_running_or_notify_cancel()], reason)
+        if self._on_failure is not None:
+            self._on_failure(reason)
+
+
+def _abandon(calls: list[Call[Appended]], reason: str) -> None:
+    for call in calls:
+        if not call.future.done():
+            call.future.set_exception(PoisonedError(f"the ledger stopped: {reason}"))
+
+
+def _paths(transaction: ReadTransaction, indices: Sequence[int], size: int) -> dict[int, tuple[bytes, ...]]:
+    """The inclusion path of each index in the tree of `size`; neighbours are made together."""
+    found: dict[int, tuple[bytes, ...]] = {}
+    start = 0
+    for stop in range(1, len(indices) + 1):
+        if stop == len(indices) or indices[stop] != indices[stop - 1] + 1:
+            run = indices[start:stop]
+            found.update(zip(run, rows.paths(transaction.row, size, run[0], run[-1] + 1), strict=True))
+            start = stop
+    return found
+
+
+def _logged(
+    transaction: ReadTransaction, placed: Placed, statement_id: bytes, path: tuple[bytes, ...], released: Anchored
+) -> Logged:
+    """The answer for one statement, from what is stored. Raises ProofError unless its path leads to the released root."""
+    stored = transaction.statement(placed.index)
+    leaf = merkle.leaf_hash(sha256(stored.raw).digest())
+    merkle.verify_inclusion(index=placed.index, size=released.size, leaf_hash=leaf, path=path, root=released.root)
+    return Logged(
+        index=placed.index,
+        id=statement_id,
+        raw=stored.raw,
+        received=stored.received,
+        conditions=conditions_of(stored.conditions),
+        duplicate=placed.duplicate,
+        path=path,
+    )

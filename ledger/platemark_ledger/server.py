@@ -1,0 +1,199 @@
+"""The composition root of one worker: build, start, drain, stop.
+
+Everything is constructed here and handed to what uses it. Start order: ledger (its checks of anchor and data), sequencer,
+gRPC, health SERVING. Stop order is the reverse, with the accepted calls finished in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from platemark.key_files import read_private
+from platemark.note import NoteSigner
+from platemark.v1 import ledger_pb2, ledger_pb2_grpc
+from platemark_ledger.boundary import Boundary
+from platemark_ledger.config import ConfigError, Settings
+from platemark_ledger.exits import Exit
+from platemark_ledger.opening import Ledger, Paths, open_ledger
+from platemark_ledger.sequencer import Sequencer
+from platemark_ledger.service import LedgerService, Limits
+
+__all__ = ["Running", "open_with", "running", "serve"]
+
+_log = logging.getLogger("platemark.ledger")
+SERVICE = ledger_pb2.DESCRIPTOR.services_by_name["Ledger"].full_name
+_READERS = 4
+# After a fatal fault nothing can be acknowledged any more; reads under way get this long.
+_FAULT_GRACE = 2.0
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that takes calls. `address` is where; `failed` resolves to the reason of a fatal fault, if one happens."""
+
+    address: str
+    failed: asyncio.Future[str]
+    boundary: Boundary
+
+
+def open_with(settings: Settings, passphrase: bytes | None) -> Ledger:
+    """The ledger of these settings. Raises KeyFileError, StartRefusedError and the ledger's FatalErrors."""
+    key = read_private(settings.log_key, passphrase)
+    return open_ledger(Paths(settings.data, settings.anchor, settings.lock), signers=[NoteSigner(settings.origin, key)])
+
+
+async def serve(
+    settings: Settings,
+    passphrase: bytes | None,
+    *,
+    stop: asyncio.Event,
+    announce: asyncio.Future[str],
+    reuse_port: bool,
+) -> Exit:
+    """Serve until `stop` is set (drain, OK) or the sequencer fails (POISONED). `announce` gets the address once calls are taken.
+
+    Raises what opening the ledger and binding the address raise.
+    """
+    async with running(settings, passphrase, reuse_port=reuse_port) as server:
+        announce.set_result(server.address)
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait([stopped, server.failed], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        return Exit.POISONED if server.failed.done() else Exit.OK
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, passphrase: bytes | None = None, *, reuse_port: bool = False
+) -> AsyncIterator[Running]:
+    """A server that takes calls inside the block; leaving it drains: accepted calls finish, new ones get UNAVAILABLE."""
+    loop = asyncio.get_running_loop()
+    failed: asyncio.Future[str] = loop.create_future()
+
+    def fail(reason: str) -> None:
+        # From the commit thread. The loop may be gone already when a fault meets a stop.
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_resolve, failed, reason)
+
+    ledger = await asyncio.to_thread(open_with, settings, passphrase)
+    readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read")
+    try:
+        sequencer = ledger.sequencer(queue=settings.queue, examiners=settings.verify_threads, on_failure=fail)
+        sequencer.start()
+        try:
+            async with _grpc(settings, ledger, sequencer, readers, failed, reuse_port=reuse_port) as server:
+                yield server
+        finally:
+            # Everything accepted has been answered by now, unless the drain time was too short: then it is still committed.
+            await asyncio.to_thread(sequencer.stop, timeout=settings.drain)
+    finally:
+        readers.shutdown()
+        ledger.close()
+
+
+@asynccontextmanager
+async def _grpc(
+    settings: Settings,
+    ledger: Ledger,
+    sequencer: Sequencer,
+    readers: ThreadPoolExecutor,
+    failed: asyncio.Future[str],
+    *,
+    reuse_port: bool,
+) -> AsyncIterator[Running]:
+    boundary = Boundary(max_calls=settings.max_calls)
+    server = grpc.aio.server(interceptors=[boundary], options=_options(settings, reuse_port=reuse_port))
+    limits = Limits(max_batch=settings.max_batch, max_page=settings.max_page, max_list=settings.max_list)
+    service = LedgerService(sequencer, ledger.receipts(), readers=readers, limits=limits)
+    ledger_pb2_grpc.add_LedgerServicer_to_server(service, server)
+    checker = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checker, server)
+    if settings.reflection:
+        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+    address = _bind(server, settings)
+    await server.start()
+    for name in ("", SERVICE):
+        await checker.set(name, health_pb2.HealthCheckResponse.SERVING)
+    watch = asyncio.create_task(_turn_unhealthy(failed, checker, boundary))
+    try:
+        yield Running(address, failed, boundary)
+    finally:
+        watch.cancel()
+        await checker.enter_graceful_shutdown()
+        boundary.drain()
+        _log.info("draining: %d calls under way", boundary.calls)
+        await server.stop(_FAULT_GRACE if failed.done() else settings.drain)
+
+
+def _resolve(failed: asyncio.Future[str], reason: str) -> None:
+    if not failed.done():
+        failed.set_result(reason)
+
+
+async def _turn_unhealthy(failed: asyncio.Future[str], checker: health.aio.HealthServicer, boundary: Boundary) -> None:
+    reason = await failed
+    _log.critical("the ledger stops: %s", reason)
+    boundary.drain()
+    await checker.enter_graceful_shutdown()
+
+
+def _options(settings: Settings, *, reuse_port: bool) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", int(reuse_port)),
+        ("grpc.max_receive_message_length", settings.max_request),
+        # Replies are bounded by the limits on statements; the greatest batch of the greatest statements must come back.
+        ("grpc.max_send_message_length", -1),
+        # The boundary refuses sooner and says so; this bounds what one connection can make gRPC keep.
+        ("grpc.max_concurrent_streams", settings.max_calls * 2),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+    ]
+
+
+def _bind(server: grpc.aio.Server, settings: Settings) -> str:
+    host, port = settings.address
+    name = f"[{host}]" if ":" in host else host
+    try:
+        if settings.tls_certificate is None:
+            bound = server.add_insecure_port(f"{name}:{port}")
+        else:
+            bound = server.add_secure_port(f"{name}:{port}", _credentials(settings))
+    except RuntimeError:
+        # gRPC's own sentence names no reason.
+        raise ConfigError(
+            "listen", f"{settings.listen} cannot be bound: in use, or not an address of this machine"
+        ) from None
+    return f"{name}:{bound}"
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials:
+    key, chain = _read("tls_key", settings.tls_key), _read("tls_certificate", settings.tls_certificate)
+    assert key is not None
+    assert chain is not None
+    authority = _read("tls_client_ca", settings.tls_client_ca)
+    return grpc.ssl_server_credentials(
+        [(key, chain)], root_certificates=authority, require_client_auth=authority is not None
+    )
+
+
+def _read(name: str, path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(name, f"{path}: {error.strerror or error}") from None

@@ -1,0 +1,277 @@
+"""Protobuf in, protobuf out: each RPC reads its request, asks the domain one question and writes the answer.
+
+Nothing is decided here but whether a request says what ledger.proto lets it say. Errors are raised as the domain's own;
+boundary.py turns them into statuses. Writes go to the sequencer, which has threads of its own; reads that may touch many
+rows run in `readers`, single proofs (0.1 ms) on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+
+from platemark import evidence as bundle
+from platemark import tlog_proof
+from platemark.checkpoint import parse
+from platemark.kinds import KINDS
+from platemark.rungs import RUNGS, SHA256, SHA512
+from platemark.v1 import ledger_pb2 as pb
+from platemark.v1 import ledger_pb2_grpc
+from platemark_ledger.anchor import Anchored
+from platemark_ledger.conditions import Condition
+from platemark_ledger.errors import Refusal, RequestError
+from platemark_ledger.receipts import EvidenceMembers, Proven, Receipts, Record
+from platemark_ledger.sequencer import Logged, Outcome, Sequencer
+from platemark_ledger.status import CallError, refusal
+
+__all__ = ["LedgerService", "Limits"]
+
+_HASH = 32
+_DIGEST_SIZES = {SHA256: 32, SHA512: 64}
+# Statements per message of a listing: some 200 KiB, so that flow control has steps of a sensible size.
+_LIST_STEP = 256
+_T = TypeVar("_T")
+if TYPE_CHECKING:
+    _Context = grpc.aio.ServicerContext[Any, Any]
+_Selector = pb.GetStatementRequest | pb.GetEvidenceRequest | pb.GetInclusionProofRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much one call may ask for, in statements."""
+
+    max_batch: int
+    max_page: int
+    max_list: int
+
+
+class LedgerService(ledger_pb2_grpc.LedgerServicer):
+    """platemark.v1.Ledger over a sequencer and receipts."""
+
+    def __init__(self, sequencer: Sequencer, receipts: Receipts, *, readers: Executor, limits: Limits) -> None:
+        self._sequencer = sequencer
+        self._receipts = receipts
+        self._readers = readers
+        self._limits = limits
+
+    async def Append(self, request: pb.AppendRequest, context: _Context) -> pb.AppendResponse:
+        """Each statement with its own outcome."""
+        _check_wait(request.wait)
+        _check_range("statements", len(request.statements), least=1, most=self._limits.max_batch)
+        # A caller that goes away must not take a batch with it that others share: the append goes on, unheard.
+        appended = await asyncio.shield(asyncio.wrap_future(self._sequencer.submit(list(request.statements))))
+        outcomes = [_outcome(outcome, position) for position, outcome in enumerate(appended.outcomes)]
+        return pb.AppendResponse(outcomes=outcomes, checkpoint=_checkpoint(appended.checkpoint))
+
+    async def Lookup(self, request: pb.LookupRequest, context: _Context) -> pb.LookupResponse:
+        """One page of the statements that carry a digest."""
+        rung, algorithm = _digest_of(request)
+        page = await self._read(
+            lambda: self._receipts.lookup(
+                request.digest,
+                rung=rung,
+                algorithm=algorithm,
+                start=request.from_index,
+                limit=min(request.page_size or self._limits.max_page, self._limits.max_page),
+            )
+        )
+        return pb.LookupResponse(
+            statements=[_proven(each) for each in page.proven],
+            next_index=page.next,
+            checkpoint=_checkpoint(page.checkpoint),
+        )
+
+    async def GetEvidence(self, request: pb.GetEvidenceRequest, context: _Context) -> pb.GetEvidenceResponse:
+        """The members of a bundle about one statement."""
+        members = await self._read(lambda: self._receipts.evidence(self._index(request)))
+        content = await self._read(lambda: _evidence(members).members())
+        return pb.GetEvidenceResponse(
+            members=[pb.GetEvidenceResponse.Member(name=name, content=content[name]) for name in sorted(content)],
+            checkpoint=_checkpoint(members.checkpoint),
+        )
+
+    async def GetStatement(self, request: pb.GetStatementRequest, context: _Context) -> pb.GetStatementResponse:
+        """One statement with its path."""
+        by_id = _selected(request) == "id"
+        found = self._receipts.by_id(request.id) if by_id else self._receipts.statement(request.index)
+        return pb.GetStatementResponse(statement=_proven(found.proven), checkpoint=_checkpoint(found.checkpoint))
+
+    async def ListStatements(
+        self, request: pb.ListStatementsRequest, context: _Context
+    ) -> AsyncIterator[pb.ListStatementsResponse]:
+        """Statements in log order, in steps, under one checkpoint."""
+        kid, issuer = _writer_of(request)
+        if request.kind and request.kind not in KINDS:
+            raise RequestError("kind", f"{request.kind[:40]!r} is none of {', '.join(KINDS)}")
+        left = min(request.limit or self._limits.max_list, self._limits.max_list)
+        below: Anchored | None = None
+        following: int | None = request.from_index
+        while following is not None:
+            start, limit, pinned = following, min(left, _LIST_STEP), below
+            listing = await self._read(
+                lambda: self._receipts.listing(
+                    kind=request.kind or None,
+                    kid=kid,
+                    issuer=issuer,
+                    stated_from=request.stated_from if request.HasField("stated_from") else None,
+                    stated_until=request.stated_until if request.HasField("stated_until") else None,
+                    start=start,  # noqa: B023 - awaited within this turn
+                    limit=limit,  # noqa: B023 - as above
+                    below=pinned,  # noqa: B023 - as above
+                )
+            )
+            below, following = listing.checkpoint, listing.next
+            left -= len(listing.records)
+            last = following is None or left == 0
+            if listing.records or last:
+                # Waits until the transport takes it: a slow reader costs this call's time, not memory.
+                yield pb.ListStatementsResponse(
+                    statements=[_record(each) for each in listing.records],
+                    next_index=following if last else None,
+                    checkpoint=_checkpoint(below),
+                )
+            if last:
+                return
+
+    async def GetInclusionProof(
+        self, request: pb.GetInclusionProofRequest, context: _Context
+    ) -> pb.GetInclusionProofResponse:
+        """The path of one entry."""
+        proof = self._receipts.inclusion(self._index(request), size=request.size or None)
+        return pb.GetInclusionProofResponse(
+            index=proof.index,
+            size=proof.size,
+            entry=proof.entry,
+            path=proof.path,
+            checkpoint=_checkpoint(proof.checkpoint),
+        )
+
+    async def GetConsistencyProof(
+        self, request: pb.GetConsistencyProofRequest, context: _Context
+    ) -> pb.GetConsistencyProofResponse:
+        """The path between two sizes."""
+        _check_range("old_size", request.old_size, least=1)
+        proof = self._receipts.consistency(request.old_size, new_size=request.new_size or None)
+        return pb.GetConsistencyProofResponse(
+            old_size=proof.old_size,
+            new_size=proof.new_size,
+            path=proof.path,
+            checkpoint=_checkpoint(proof.checkpoint),
+        )
+
+    async def GetCheckpoint(self, request: pb.GetCheckpointRequest, context: _Context) -> pb.GetCheckpointResponse:
+        """The newest released checkpoint."""
+        return pb.GetCheckpointResponse(checkpoint=_checkpoint(self._receipts.checkpoint()))
+
+    def _index(self, request: _Selector) -> int:
+        return self._receipts.index_of(request.id) if _selected(request) == "id" else request.index
+
+    async def _read(self, question: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, question)
+
+
+def _check_wait(wait: pb.Wait.ValueType) -> None:
+    if wait == pb.WAIT_WITNESSED:
+        raise CallError("no-witnesses", "this ledger has no witnesses, so nothing can wait for them")
+    # proto3 enums are open: a value of a later release arrives as its number.
+    if wait not in {pb.WAIT_UNSPECIFIED, pb.WAIT_LOGGED}:
+        raise RequestError("wait", f"{wait} is not a value that this ledger knows")
+
+
+def _check_range(field: str, value: int, *, least: int, most: int | None = None) -> None:
+    if value < least or (most is not None and value > most):
+        bounds = f"at least {least}" if most is None else f"{least} to {most}"
+        raise RequestError(field, f"{value} is not {bounds}")
+
+
+def _digest_of(request: pb.LookupRequest) -> tuple[str | None, int | None]:
+    if request.rung and request.rung not in RUNGS:
+        raise RequestError("rung", f"{request.rung[:40]!r} is none of {', '.join(RUNGS)}")
+    if request.hash_algorithm and request.hash_algorithm not in _DIGEST_SIZES:
+        raise RequestError(
+            "hash_algorithm", f"{request.hash_algorithm} is neither {SHA256} (SHA-256) nor {SHA512} (SHA-512)"
+        )
+    sizes = [size for algorithm, size in _DIGEST_SIZES.items() if request.hash_algorithm in {0, algorithm}]
+    if len(request.digest) not in sizes:
+        raise RequestError("digest", f"{len(request.digest)} bytes, not {' or '.join(map(str, sizes))}")
+    return request.rung or None, request.hash_algorithm or None
+
+
+def _writer_of(request: pb.ListStatementsRequest) -> tuple[bytes | None, str | None]:
+    which = request.WhichOneof("writer")
+    if which == "kid":
+        if len(request.kid) != _HASH:
+            raise RequestError("kid", f"{len(request.kid)} bytes, not {_HASH}")
+        return request.kid, None
+    return None, request.device if which == "device" else None
+
+
+def _selected(request: _Selector) -> str:
+    which = request.WhichOneof("statement")
+    if which is None:
+        raise RequestError("statement", "neither index nor id")
+    if which == "id" and len(request.id) != _HASH:
+        raise RequestError("id", f"{len(request.id)} bytes, not {_HASH}")
+    return which
+
+
+def _outcome(outcome: Outcome, position: int) -> pb.AppendResponse.Outcome:
+    if isinstance(outcome, Refusal):
+        return pb.AppendResponse.Outcome(refused=refusal(outcome, position))
+    return pb.AppendResponse.Outcome(logged=_logged(outcome))
+
+
+def _logged(logged: Logged) -> pb.AppendResponse.Logged:
+    statement = pb.LoggedStatement(
+        index=logged.index,
+        id=logged.id,
+        statement=logged.raw,
+        conditions=_conditions(logged.conditions),
+        inclusion_path=logged.path,
+        received=logged.received,
+    )
+    return pb.AppendResponse.Logged(statement=statement, duplicate=logged.duplicate)
+
+
+def _proven(proven: Proven) -> pb.LoggedStatement:
+    message = _record(proven.record)
+    message.inclusion_path.extend(proven.path)
+    return message
+
+
+def _record(record: Record) -> pb.LoggedStatement:
+    return pb.LoggedStatement(
+        index=record.index,
+        id=record.statement.id,
+        statement=record.raw,
+        conditions=_conditions(record.conditions),
+        received=record.received,
+    )
+
+
+def _conditions(conditions: Sequence[Condition]) -> list[pb.Condition]:
+    return [pb.Condition(code=each.code, detail=each.detail) for each in conditions]
+
+
+def _checkpoint(anchored: Anchored) -> pb.Checkpoint:
+    return pb.Checkpoint(note=anchored.note)
+
+
+def _evidence(members: EvidenceMembers) -> bundle.Evidence:
+    signed = parse(members.checkpoint.note)
+
+    def proven(each: Proven) -> bundle.Proven:
+        proof = tlog_proof.TlogProof(each.record.index, each.path, signed)
+        return bundle.Proven(each.record.raw, proof.to_bytes())
+
+    return bundle.Evidence(
+        record=proven(members.subject),
+        enrolments=tuple(proven(each) for each in members.enrolments),
+        policies=tuple(proven(each) for each in members.policies),
+        conditions=tuple(each.code for each in members.subject.record.conditions),
+    )

@@ -1,0 +1,79 @@
+"""One worker process, as the supervisor starts it: settings on the first line of stdin, readiness on stdout.
+
+The rest of stdin is a lifeline: it ends when the supervisor dies, whatever kills it, and then so does the worker. SIGTERM
+drains. SIGINT is the supervisor's to handle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+
+from platemark.errors import FormatError, KeyFileError, PlatemarkError
+from platemark_ledger import config
+from platemark_ledger.config import Settings
+from platemark_ledger.errors import StartRefusedError
+from platemark_ledger.exits import Exit
+from platemark_ledger.server import serve
+
+__all__ = ["main"]
+
+_log = logging.getLogger("platemark.ledger")
+# Beyond the drain time, before a worker whose supervisor is gone ends the hard way.
+_EXTRA = 10.0
+
+
+def main() -> int:
+    """Serve until told to stop; the exit code says why it ended."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s worker %(process)d: %(message)s"
+    )
+    settings = config.from_json(sys.stdin.readline())
+    try:
+        return asyncio.run(_work(settings))
+    except StartRefusedError as error:
+        _log.critical("the ledger does not start: %s", error)
+        return Exit.START_REFUSED
+    except (FormatError, KeyFileError) as error:
+        _log.critical("%s", error)
+        return Exit.USAGE
+    except PlatemarkError as error:
+        _log.critical("%s", error)
+        return Exit.FAILED
+
+
+async def _work(settings: Settings) -> Exit:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_hold_lifeline, args=(loop, stop, settings.drain + _EXTRA), daemon=True).start()
+    announce: asyncio.Future[str] = loop.create_future()
+    announce.add_done_callback(_say_ready)
+    return await serve(settings, config.passphrase(config.environment()), stop=stop, announce=announce, reuse_port=True)
+
+
+def _say_ready(announce: asyncio.Future[str]) -> None:
+    if not announce.cancelled():
+        sys.stdout.write(json.dumps({"ready": announce.result()}) + "\n")
+        sys.stdout.flush()
+
+
+def _hold_lifeline(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, patience: float) -> None:
+    # Through the descriptor: the text layer of sys.stdin has a lock that interpreter shutdown would wait for.
+    while os.read(0, 4096):
+        pass
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(stop.set)
+    # The loop may hang, which is why this is a thread: nobody is left who would end the process.
+    threading.Event().wait(patience)
+    os._exit(Exit.FAILED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

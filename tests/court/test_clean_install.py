@@ -1,0 +1,152 @@
+"""A court installs the client distribution alone, in a clean environment, and verifies."""
+
+import importlib.metadata
+import json
+import re
+import struct
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import builders
+import pytest
+
+from platemark import trust
+from platemark.attributes import commit
+from platemark.capture import measure
+from platemark.cbor import Value
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "vectors" / "golden"
+ABSENT = ("grpc", "google.protobuf", "lmdb", "pymerkle", "pydicom", "numpy", "imagecodecs")
+AT = str(builders.NOW + 1)
+
+
+def closure(name: str) -> set[str]:
+    """The distributions that `name` needs without extras, itself included."""
+    found, todo = set[str](), [name]
+    while todo:
+        each = re.sub(r"[-_.]+", "-", todo.pop()).lower()
+        if each in found:
+            continue
+        found.add(each)
+        for line in importlib.metadata.requires(each) or []:
+            requirement, _, marker = line.partition(";")
+            if "extra" not in marker and "sys_platform" not in marker and "platform_system" not in marker:
+                todo.append(re.split(r"[\s<>=!~\[(]", requirement.strip())[0])
+    return found
+
+
+def pinned(names: set[str]) -> str:
+    """The entries of requirements.txt, hashes included, for these distributions."""
+    entries = re.split(r"\n(?=[A-Za-z0-9])", (ROOT / "requirements.txt").read_text())
+    wanted = {re.split(r"[=\s;\[]", entry)[0].lower(): entry for entry in entries}
+    return "\n".join(wanted[name] for name in sorted(names) if name in wanted) + "\n"
+
+
+def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def court(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new virtual environment with the built wheel of the client and its pinned dependencies, nothing else."""
+    home = tmp_path_factory.mktemp("court")
+    build = run(
+        sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", home, ROOT / "client", cwd=home
+    )
+    assert build.returncode == 0, build.stderr
+    venv.create(home / "env", with_pip=True)
+    python = home / "env" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    (home / "requirements.txt").write_text(pinned(closure("platemark") - {"platemark"}))
+    for words in (["--require-hashes", "-r", "requirements.txt"], ["--no-deps", *home.glob("platemark-*.whl")]):
+        install = run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *words, cwd=home)
+        assert install.returncode == 0, install.stderr
+    return python
+
+
+@pytest.mark.parametrize("module", ABSENT)
+def test_nothing_heavy_is_installed(court: Path, tmp_path: Path, module: str) -> None:
+    """The court's environment has no server, database or decoder package."""
+    assert run(court, "-c", f"import {module}", cwd=tmp_path).returncode == 1
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("release", sorted(path.name for path in GOLDEN.iterdir()) if GOLDEN.exists() else [])
+def test_golden_evidence_verifies(court: Path, tmp_path: Path, release: str) -> None:
+    """Evidence that a release made is verified by the clean install of this one."""
+    for case in sorted(path for path in (GOLDEN / release).iterdir() if path.is_dir()):
+        expected = json.loads((case / "verdict.json").read_text())
+        image = next(path for path in case.iterdir() if path.name.startswith("image."))
+        done = run(
+            court, "-m", "platemark", "verify", image, "--evidence", case / "evidence.zip",
+            "--trust", case / "trust.toml", "--at", str(expected["at"]), "--json", cwd=tmp_path,
+        )  # fmt: skip
+        assert done.stderr == ""
+        assert expected["result"] == json.loads(done.stdout)["result"]
+        assert expected["exit_code"] == done.returncode
+
+
+def dicom_file(*, pixels: bytes = bytes(range(16)), name: str = "Doe^Jane") -> bytes:
+    """A small CT slice in explicit little endian, written by hand (PS3.5 7.1.2, PS3.10 7.1)."""
+
+    def element(group: int, number: int, vr: str, value: bytes) -> bytes:
+        value += (b"\0" if vr in {"UI", "OB", "OW"} else b" ") * (len(value) % 2)
+        tag = struct.pack("<HH2s", group, number, vr.encode())
+        if vr in {"OB", "OW", "UT", "SQ", "UN"}:
+            return tag + struct.pack("<HI", 0, len(value)) + value
+        return tag + struct.pack("<H", len(value)) + value
+
+    short = struct.Struct("<H").pack
+    syntax, image = b"1.2.840.10008.1.2.1", b"1.2.840.10008.5.1.4.1.1.2"
+    meta = element(2, 1, "OB", b"\0\1") + element(2, 2, "UI", image) + element(2, 3, "UI", b"2.25.7")
+    meta += element(2, 0x10, "UI", syntax) + element(2, 0x12, "UI", b"2.25.1")
+    body = element(8, 0x16, "UI", image) + element(8, 0x18, "UI", b"2.25.7") + element(8, 0x60, "CS", b"CT")
+    body += element(0x10, 0x10, "PN", name.encode()) + element(0x10, 0x20, "LO", b"P1")
+    body += element(0x20, 0xD, "UI", b"2.25.8") + element(0x20, 0xE, "UI", b"2.25.9")
+    body += element(0x28, 2, "US", short(1)) + element(0x28, 4, "CS", b"MONOCHROME2")
+    body += element(0x28, 0x10, "US", short(2)) + element(0x28, 0x11, "US", short(4))
+    body += element(0x28, 0x100, "US", short(16)) + element(0x28, 0x101, "US", short(16))
+    body += element(0x28, 0x102, "US", short(15)) + element(0x28, 0x103, "US", short(0))
+    body += element(0x7FE0, 0x10, "OW", pixels)
+    return bytes(128) + b"DICM" + element(2, 0, "UL", struct.pack("<I", len(meta))) + meta + body
+
+
+@pytest.fixture
+def slice_case(tmp_path: Path) -> Path:
+    """A folder with a DICOM slice, its evidence and the trust file."""
+    image = tmp_path / "slice.dcm"
+    image.write_bytes(dicom_file())
+    measured = measure(image)
+    log = builders.Log()
+    log.enrol(builders.MODALITY)
+    disclosure = commit(measured.attributes)
+    digests: dict[int | str, Value] = {rung: dict(each.items()) for rung, each in measured.digests.items()}
+    record = log.capture(
+        attributes=disclosure, media=measured.media, digests=digests, frames=measured.frames or 1
+    )
+    (tmp_path / "slice.dcm.evidence").write_bytes(log.evidence(record).to_bytes())
+    named = trust.TrustedLog(log.id, log.origin, frozenset(key.spki for key in log.policy_keys), log.threshold)
+    (tmp_path / "trust.toml").write_text(trust.to_toml(named))
+    return tmp_path
+
+
+def test_same_file_matches_without_decoders(court: Path, slice_case: Path) -> None:
+    """The file itself needs no decoder: a court's install says MATCHES RECORD."""
+    done = run(court, "-m", "platemark", "verify", "slice.dcm", "--trust", "trust.toml", "--at", AT, cwd=slice_case)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("MATCHES RECORD\n")
+
+
+def test_other_file_is_inconclusive_without_decoders(court: Path, slice_case: Path) -> None:
+    """Where only the pixels could match and no decoder is installed: INCONCLUSIVE, with the line that installs one."""
+    (slice_case / "other.dcm").write_bytes(dicom_file(name="Roe^Richard"))
+    done = run(
+        court, "-m", "platemark", "verify", "other.dcm", "--evidence", "slice.dcm.evidence", "--trust", "trust.toml",
+        "--at", AT, cwd=slice_case,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout.startswith("INCONCLUSIVE\n")
+    assert "pip install" in done.stdout
+    assert "platemark[dicom]" in done.stdout
