@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from platemark import statement as statements
 from platemark.errors import FormatError, SignatureError, UnknownKindError
+from platemark.keys import ES256, low_s
 from platemark.kinds import LOG_BOUND, ORIGINS, SIGNERS
 from platemark_ledger.conditions import bits_of
 from platemark_ledger.errors import Refusal
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from platemark_ledger.registry import Grant, KeyRecord, Policy, Registry
     from platemark_ledger.store import ReadTransaction
 
-__all__ = ["Duplicate", "Enters", "FindKey", "Judge", "decode", "examine"]
+__all__ = ["Duplicate", "Enters", "Examined", "FindKey", "Judge", "decode", "examine"]
 
 FindKey: TypeAlias = Callable[[bytes], "Verifier | None"]
 
@@ -47,6 +48,18 @@ class Enters:
     chain_head: ChainHead | None
 
 
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A statement in strict form, signed by the key that it names.
+
+    `flaw` is None, or the refusal that it gets unless the log holds it already: whoever knows an ES256 signature can make a
+    second one of it that verifies, so that a repeat with such a signature gets the first answer, and nothing else gets in.
+    """
+
+    statement: Statement
+    flaw: Refusal | None = None
+
+
 def decode(raw: bytes) -> Statement:
     """The statement in `raw`. Raises Refusal: too-large, malformed, unknown-kind."""
     if len(raw) > statements.MAX_STATEMENT:
@@ -59,7 +72,7 @@ def decode(raw: bytes) -> Statement:
         raise Refusal("malformed", error.field, error.reason) from None
 
 
-def examine(raw: bytes, *, find_key: FindKey) -> Statement:
+def examine(raw: bytes, *, find_key: FindKey) -> Examined:
     """The statement in `raw`, its signature verified under the key that `find_key` has for its kid.
 
     Raises Refusal: too-large, malformed, unknown-kind, unknown-key, bad-signature. Whether the key may sign it is decided
@@ -72,8 +85,22 @@ def examine(raw: bytes, *, find_key: FindKey) -> Statement:
     try:
         statement.verify(verifier)
     except SignatureError as error:
-        raise Refusal("bad-signature", "signature", error.reason) from None
-    return statement
+        flaw = Refusal("bad-signature", "signature", error.reason)
+        if not _verifies_with_low_s(statement, verifier):
+            raise flaw from None
+        return Examined(statement, flaw)
+    return Examined(statement)
+
+
+def _verifies_with_low_s(statement: Statement, verifier: Verifier) -> bool:
+    message = statement.message
+    if verifier.alg != ES256 or message.alg != ES256:
+        return False
+    try:
+        verifier.verify(message.to_be_signed, low_s(message.signature))
+    except SignatureError:
+        return False
+    return True
 
 
 class Judge:
@@ -104,10 +131,10 @@ class Judge:
         """The policy in force for the next statement."""
         return self._registry.policy()
 
-    def decide(self, statement: Statement, *, index: int, received: int) -> Duplicate | Enters:
+    def decide(self, examined: Examined, *, index: int, received: int) -> Duplicate | Enters:
         """What becomes of an examined statement whose place would be `index`. Raises Refusal.
 
-        1. a statement whose id the log holds: the first answer, whatever has become of its key since
+        1. a statement whose id the log holds: the first answer, whatever has become of its key since, and whatever its signature
         2. the key is named by the log at an earlier place and not revoked or dropped since
         3. it is no larger than the policy allows, and its role may sign this kind and state this origin
         4. the issuer is the URI that the key was enrolled for
@@ -116,12 +143,15 @@ class Judge:
         7. an enrolment, revocation or policy follows from what the log says so far
         8. the key's chain, the clock and references: noted, never refused
         """
+        statement = examined.statement
         record = self._registry.key(statement.kid)
         if record is None:
             raise Refusal("unknown-key", "protected.4", f"the log has enrolled no key {statement.kid.hex()}")
         earlier = self._find(statement, record)
         if earlier is not None:
             return Duplicate(earlier)
+        if examined.flaw is not None:
+            raise examined.flaw
         grant = _grant(statement, record, index)
         if len(statement.raw) > self.policy().max_statement:
             raise _too_large(statement.raw, self.policy().max_statement)

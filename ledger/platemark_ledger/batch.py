@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from platemark.kinds import SIGNERS
 from platemark.merkle import leaf_hash
 from platemark_ledger import digests, rows
-from platemark_ledger.admission import Duplicate, Enters, Judge
+from platemark_ledger.admission import Duplicate, Enters, Examined, Judge
 from platemark_ledger.errors import Refusal, StoreError
 from platemark_ledger.store import Head, Stored
 
@@ -67,11 +67,12 @@ class Batch:
         self._new: list[tuple[Statement, Enters]] = []
         self._ids: set[bytes] = set()
 
-    def consider(self, statement: Statement) -> Placed | Refusal:
+    def consider(self, examined: Examined) -> Placed | Refusal:
         """What becomes of an examined statement; a refusal leaves no trace in the log."""
+        statement = examined.statement
         index = self._before.size + len(self._new)
         try:
-            decision = self._judge.decide(statement, index=index, received=self._received)
+            decision = self._judge.decide(examined, index=index, received=self._received)
         except Refusal as refusal:
             return refusal.as_value()
         if isinstance(decision, Duplicate):
@@ -99,8 +100,7 @@ class Batch:
 
     def _holds(self, statement_id: bytes) -> bool:
         return (
-            statement_id in self._ids
-            or digests.find_id(self._transaction, statement_id, self._before.size) is not None
+            statement_id in self._ids or digests.find_id(self._transaction, statement_id, self._before.size) is not None
         )
 
 
@@ -133,9 +133,7 @@ def check_tail(transaction: ReadTransaction, anchored: Anchored) -> Head:
         raise StoreError(f"the data ends at size {head.size}, below the released checkpoint of size {anchored.size}")
     if rows.root(transaction.row, anchored.size) != anchored.root:
         raise StoreError(f"the stored tree has another root at the released size {anchored.size}")
-    leaves = [
-        leaf_hash(sha256(transaction.statement(index).raw).digest()) for index in range(anchored.size, head.size)
-    ]
+    leaves = [leaf_hash(sha256(transaction.statement(index).raw).digest()) for index in range(anchored.size, head.size)]
     expected = rows.extend(transaction.row, anchored.size, leaves)
     for (level, row), hashes in expected.items():
         if transaction.row(level, row) != hashes:

@@ -8,6 +8,7 @@ It is written once so that no RPC has a try of its own. Health and reflection pa
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
@@ -35,6 +36,8 @@ class Boundary(grpc.aio.ServerInterceptor):
         self._max_calls = max_calls
         self._calls = 0
         self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
     def calls(self) -> int:
@@ -44,6 +47,10 @@ class Boundary(grpc.aio.ServerInterceptor):
     def drain(self) -> None:
         """From now on ledger calls are refused with UNAVAILABLE; those under way go on."""
         self._draining = True
+
+    async def idle(self) -> None:
+        """Returns when no ledger call is under way. Health watchers, which never end by themselves, are not waited for."""
+        await self._idle.wait()
 
     async def intercept_service(
         self,
@@ -101,10 +108,13 @@ class Boundary(grpc.aio.ServerInterceptor):
         if self._calls >= self._max_calls:
             raise CallError("overloaded", f"{self._calls} calls are under way already; nothing was done, send again")
         self._calls += 1
+        self._idle.clear()
         try:
             yield
         finally:
             self._calls -= 1
+            if self._calls == 0:
+                self._idle.set()
 
 
 def _read(handler: _Handler, raw: bytes) -> Message:

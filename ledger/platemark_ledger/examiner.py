@@ -10,13 +10,12 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from platemark.keys import load_public
-from platemark_ledger.admission import examine
+from platemark_ledger.admission import Examined, examine
 from platemark_ledger.errors import Refusal
 from platemark_ledger.registry import Registry
 
 if TYPE_CHECKING:
     from platemark.keys import Verifier
-    from platemark.statement import Statement
     from platemark_ledger.store import Store
 
 __all__ = ["Call", "Examiner"]
@@ -34,14 +33,14 @@ class Call(Generic[_Answer]):
 
     def __init__(self, raws: Sequence[bytes]) -> None:
         self.raws = raws
-        self.examined: list[Statement | Refusal | None] = [None] * len(raws)
+        self.examined: list[Examined | Refusal | None] = [None] * len(raws)
         self.future: Future[_Answer] = Future()
         self.pieces = -(-len(raws) // _PIECE)
         self.ready = False
 
-    def outcomes(self) -> list[Statement | Refusal]:
+    def outcomes(self) -> list[Examined | Refusal]:
         """What the examination found, one per statement."""
-        return [cast("Statement | Refusal", each) for each in self.examined]
+        return [cast("Examined | Refusal", each) for each in self.examined]
 
 
 class Examiner(Generic[_Answer]):
@@ -91,13 +90,13 @@ class Examiner(Generic[_Answer]):
                 self._examine_new_keys(call)
                 self._finished(call)
 
-    def _examine(self, raw: bytes, also: dict[bytes, Verifier] | None = None) -> Statement | Refusal:
+    def _examine(self, raw: bytes, also: dict[bytes, Verifier] | None = None) -> Examined | Refusal:
         try:
-            statement = examine(raw, find_key=lambda kid: (also or {}).get(kid) or self._find_key(kid))
+            examined = examine(raw, find_key=lambda kid: (also or {}).get(kid) or self._find_key(kid))
         except Refusal as refusal:
             return refusal.as_value()
-        _ = statement.entry  # hashed here, in a thread of its own, and not inside the write transaction
-        return statement
+        _ = examined.statement.entry  # hashed here, in a thread of its own, and not inside the write transaction
+        return examined
 
     def _examine_new_keys(self, call: Call[_Answer]) -> None:
         """Statements whose key an earlier statement of the same call enrols are examined under that key.
@@ -109,8 +108,8 @@ class Examiner(Generic[_Answer]):
             if isinstance(outcome, Refusal):
                 if outcome.code == "unknown-key" and enrolled:
                     call.examined[place] = self._examine(call.raws[place], enrolled)
-            elif outcome is not None and outcome.kind == "enrol":
-                spki = cast("bytes", outcome.payload["key"])
+            elif outcome is not None and outcome.statement.kind == "enrol":
+                spki = cast("bytes", outcome.statement.payload["key"])
                 enrolled[sha256(spki).digest()] = load_public(spki)
 
     def _find_key(self, kid: bytes) -> Verifier | None:

@@ -25,6 +25,8 @@ __all__ = ["Founded", "Plan", "found"]
 
 _YEAR_NS = 365 * 86_400 * 10**9
 _MAX_NS = (1 << 63) - 1
+# The registrar's own clock may be behind that of the machine where the ledger is founded.
+_SLACK_NS = 86_400 * 10**9
 # Clocks of devices further ahead than this are flagged, never refused.
 _SKEW_NS = 300 * 10**9
 
@@ -86,7 +88,7 @@ def found(
     registrar_entry: Value = {
         "key": registrar.spki,
         "issuer": issuer,
-        "not_before": now,
+        "not_before": max(0, now - _SLACK_NS),
         "not_after": min(now + plan.registrar_years * _YEAR_NS, _MAX_NS),
     }
     policy = _policy(plan.origin, policy_keys, threshold, log_key, registrar_entry)

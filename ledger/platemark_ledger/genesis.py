@@ -14,8 +14,8 @@ from platemark.keys import load_public
 from platemark_ledger import anchor, lock
 from platemark_ledger.batch import append
 from platemark_ledger.errors import AnchorError, GenesisError, LockError, StoreError
-from platemark_ledger.opening import sign_checkpoint
 from platemark_ledger.registry import Registry
+from platemark_ledger.signing import sign_checkpoint
 from platemark_ledger.store import Store, Stored
 
 if TYPE_CHECKING:

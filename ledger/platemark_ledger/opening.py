@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, TypeVar
 from platemark import checkpoint
 from platemark.checkpoint import Checkpoint
 from platemark.errors import NoteError, SignatureError
-from platemark.keys import Ed25519Verifier, load_public
-from platemark.note import NoteVerifier
 from platemark_ledger import refused, rows
 from platemark_ledger.anchor import Anchor, Anchored
 from platemark_ledger.batch import check_tail
 from platemark_ledger.errors import FatalError, StartRefusedError
 from platemark_ledger.lock import SequencerLock
+from platemark_ledger.receipts import Receipts
 from platemark_ledger.registry import Registry
+from platemark_ledger.sequencer import Sequencer
+from platemark_ledger.signing import note_verifier, sign_checkpoint
 from platemark_ledger.store import Store
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from platemark_ledger.refused import RefusedEntry
     from platemark_ledger.registry import KeyRecord, Policy
 
-__all__ = ["Ledger", "Paths", "note_verifier", "open_ledger", "sign_checkpoint"]
+__all__ = ["Ledger", "Look", "Paths", "look", "open_ledger"]
 
 _NO_ANCHOR = (
     "If making this ledger did not finish, remove its files and make it again. Otherwise the anchor is lost or its path is "
@@ -92,6 +93,21 @@ class Ledger:
         with self.store.read() as transaction:
             return refused.newest(transaction, limit)
 
+    def sequencer(
+        self,
+        *,
+        queue: int = 8192,
+        batch: int = 1024,
+        examiners: int = 2,
+        on_failure: Callable[[str], None] | None = None,
+    ) -> Sequencer:
+        """The sequencer of this process; one is enough."""
+        return Sequencer(self, queue=queue, batch=batch, examiners=examiners, on_failure=on_failure)
+
+    def receipts(self) -> Receipts:
+        """The answers to readers."""
+        return Receipts(self)
+
     def close(self) -> None:
         """Close the files."""
         self.store.close()
@@ -99,9 +115,7 @@ class Ledger:
         self.lock.close()
 
 
-def open_ledger(
-    paths: Paths, *, signers: Sequence[NoteSigner], now_ns: Callable[[], int] = time.time_ns
-) -> Ledger:
+def open_ledger(paths: Paths, *, signers: Sequence[NoteSigner], now_ns: Callable[[], int] = time.time_ns) -> Ledger:
     """Check a ledger as every worker does before it serves, and open it.
 
     1. the anchor is there and whole
@@ -124,6 +138,45 @@ def open_ledger(
             lock.clear()
         opened.pop_all()
     return ledger
+
+
+@dataclass(frozen=True)
+class Look:
+    """A ledger looked at from outside, whether it is served or not: nothing is checked, signed, written or cleared.
+
+    `size` is that of the data, which may be ahead of the anchor by a batch; `poisoned` is why its workers stopped, or None.
+    """
+
+    store: Store
+    origin: str
+    log_id: bytes
+    size: int
+    anchored: Anchored
+    poisoned: str | None
+
+    def refused(self, limit: int = 100) -> list[RefusedEntry]:
+        """The last refusals, newest first."""
+        with self.store.read() as transaction:
+            return refused.newest(transaction, limit)
+
+    def close(self) -> None:
+        """Close the data."""
+        self.store.close()
+
+
+def look(paths: Paths) -> Look:
+    """Look at a ledger. Raises AnchorError, LockError, StoreError: what is missing or damaged."""
+    with ExitStack() as opened:
+        anchor = Anchor(paths.anchor)
+        opened.callback(anchor.close)
+        lock = SequencerLock(paths.lock)
+        opened.callback(lock.close)
+        newest = anchor.read()  # before the data, so that the data reaches it
+        store = Store.open(paths.data)
+        with store.read() as transaction:
+            registry = Registry(transaction)
+            origin, log_id, size = registry.policy().origin, registry.log_id(), transaction.head().size
+        return Look(store, origin, log_id, size, newest, lock.reason())
 
 
 _Opened = TypeVar("_Opened", Anchor, Store, SequencerLock)
@@ -200,18 +253,3 @@ def _check_note(registry: Registry, newest: Anchored) -> None:
         raise StartRefusedError(f"the anchor's checkpoint: {error}", remedy) from error
     if (said.size, said.root) != (newest.size, newest.root):
         raise StartRefusedError("the anchor's checkpoint is not of the size and root of its slot", remedy)
-
-
-def note_verifier(origin: str, spki: bytes) -> NoteVerifier | None:
-    """The note key of a log key of a policy; None for an algorithm that signs no note of type 0x01."""
-    key = load_public(spki)
-    return NoteVerifier(origin, key) if isinstance(key, Ed25519Verifier) else None
-
-
-def sign_checkpoint(signers: Sequence[NoteSigner], unsigned: Checkpoint) -> bytes:
-    """The signed note, checked as its readers will check it. Raises what a signer raises, NoteError, SignatureError."""
-    note = checkpoint.sign(unsigned, signers)
-    said = checkpoint.open_checkpoint(note, [signer.verifier for signer in signers], origin=unsigned.origin)
-    if said != unsigned:
-        raise NoteError("checkpoint", "the signed note says something else")
-    return note

@@ -217,7 +217,9 @@ class Receipts:
         released = self._anchor.read()
         with self._store.read() as transaction:
             view = _View(transaction, released)
-            records = (view.record(index) for index in digests.find(transaction, digest, start) if index < released.size)
+            records = (
+                view.record(index) for index in digests.find(transaction, digest, start) if index < released.size
+            )
             matching = (record for record in records if _carries(record.statement, digest, rung, algorithm))
             found = list(islice(matching, limit + 1))
             proven = tuple(view.proof_of(record) for record in found[:limit])

@@ -31,7 +31,18 @@ if TYPE_CHECKING:
     from platemark.cbor import Value
     from platemark.statement import Statement
 
-__all__ = ["Grant", "KeyRecord", "MemoryRows", "Policy", "Registrar", "Registry", "RegistryCache", "Revocation", "Rows", "WritableRows"]
+__all__ = [
+    "Grant",
+    "KeyRecord",
+    "MemoryRows",
+    "Policy",
+    "Registrar",
+    "Registry",
+    "RegistryCache",
+    "Revocation",
+    "Rows",
+    "WritableRows",
+]
 
 _U64 = struct.Struct(">Q")
 _NOT_BY_REVOKE = frozenset({"policy", "log"})  # roles that a policy gives and only a policy takes
@@ -61,13 +72,16 @@ class MemoryRows:
         self.rows: dict[tuple[Table, bytes], bytes] = {}
 
     def get(self, table: Table, key: bytes) -> bytes | None:
+        """As Rows."""
         return self.rows.get((table, key))
 
     def scan(self, table: Table, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """As Rows."""
         named = ((key, value) for (owner, key), value in self.rows.items() if owner is table and key >= start)
         return iter(sorted(named))
 
     def put(self, table: Table, key: bytes, value: bytes) -> None:
+        """As WritableRows."""
         self.rows[table, key] = value
 
 

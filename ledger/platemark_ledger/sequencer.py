@@ -45,12 +45,12 @@ from platemark_ledger.errors import (
     StoreError,
 )
 from platemark_ledger.examiner import Call, Examiner
-from platemark_ledger.opening import sign_checkpoint
 from platemark_ledger.refused import RefusedEntry
 from platemark_ledger.registry import Registry, RegistryCache
+from platemark_ledger.signing import sign_checkpoint
 
 if TYPE_CHECKING:
-    from platemark.statement import Statement
+    from platemark_ledger.admission import Examined
     from platemark_ledger.anchor import Anchored
     from platemark_ledger.opening import Ledger
     from platemark_ledger.store import ReadTransaction, WriteTransaction
@@ -198,7 +198,7 @@ class Sequencer:
     def _take(self) -> list[Call[Appended]] | None:
         """The calls that are ready, in their order; none when there is tidying to do instead; None when all is done."""
         with self._condition:
-            while not (self._calls and self._calls[0].ready):
+            while (call := self._next_ready()) is None:
                 if self._stopping and not self._calls:
                     return None
                 if self._untidy and not self._calls:
@@ -206,14 +206,19 @@ class Sequencer:
                 self._condition.wait()
             taken: list[Call[Appended]] = []
             count = 0
-            while self._calls and self._calls[0].ready and count + len(self._calls[0].raws) <= self._most_at_once:
-                call = self._calls.popleft()
+            while call is not None and count + len(call.raws) <= self._most_at_once:
+                self._calls.popleft()
                 self._waiting -= len(call.raws)
                 # From here on a caller can no longer cancel.
                 if call.future.set_running_or_notify_cancel():
                     taken.append(call)
                     count += len(call.raws)
+                call = self._next_ready()
             return taken
+
+    def _next_ready(self) -> Call[Appended] | None:
+        """The first call in the queue if it has been examined; calls keep their order. Under _condition."""
+        return self._calls[0] if self._calls and self._calls[0].ready else None
 
     def _handle(self, calls: list[Call[Appended]]) -> None:
         """Commit, release and answer one batch; every call gets an answer, whatever happens."""
@@ -233,7 +238,7 @@ class Sequencer:
             raise
         self._untidy = True
 
-    def _log_batch(self, calls: list[list[Statement | Refusal]], before: Anchored) -> list[list[Placed | Refusal]]:
+    def _log_batch(self, calls: list[list[Examined | Refusal]], before: Anchored) -> list[list[Placed | Refusal]]:
         """Step 3: decide, write, commit. Raises BatchError up to the commit, StoreError from there on."""
         with self._ledger.store.write() as transaction:
             if transaction.head().size < before.size:
@@ -280,7 +285,9 @@ class Sequencer:
                 try:
                     for each, raw, examined in zip(outcomes, call.raws, call.outcomes(), strict=True):
                         if isinstance(each, Placed) and not isinstance(examined, Refusal):
-                            answers.append(_logged(transaction, each, examined.id, paths[each.index], released))
+                            answers.append(
+                                _logged(transaction, each, examined.statement.id, paths[each.index], released)
+                            )
                         elif isinstance(each, Refusal):
                             entry = RefusedEntry(each.code, each.field, each.reason, now, sha256(raw).digest())
                             self._refused.append(entry)
@@ -305,7 +312,7 @@ class Sequencer:
                     worked = digests.step(transaction, self._index_limits)
                     changed = worked or bool(self._refused)
                     self._write_refused(transaction)
-                except Exception:
+                except Exception:  # noqa: BLE001 -- whatever it is, the log does not depend on its index
                     # The index is behind the log and stays so; lookups read what is pending. Nothing was written.
                     _log.exception("the digest index could not be kept")
                     worked = changed = False

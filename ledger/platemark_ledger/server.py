@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from platemark_ledger.boundary import Boundary
 from platemark_ledger.config import ConfigError, Settings
 from platemark_ledger.exits import Exit
 from platemark_ledger.opening import Ledger, Paths, open_ledger
+from platemark_ledger.receipts import Receipts
 from platemark_ledger.sequencer import Sequencer
 from platemark_ledger.service import LedgerService, Limits
 
@@ -35,6 +36,8 @@ SERVICE = ledger_pb2.DESCRIPTOR.services_by_name["Ledger"].full_name
 _READERS = 4
 # After a fatal fault nothing can be acknowledged any more; reads under way get this long.
 _FAULT_GRACE = 2.0
+# For the last bytes of answers to reach their sockets.
+_LAST_GRACE = 0.5
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,11 @@ async def serve(
     """
     async with running(settings, passphrase, reuse_port=reuse_port) as server:
         announce.set_result(server.address)
-        stopped = asyncio.ensure_future(stop.wait())
-        try:
-            await asyncio.wait([stopped, server.failed], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopped.cancel()
+        asked = asyncio.create_task(stop.wait())
+        # A stop that is asked for and a fault that comes by itself: whichever is first.
+        server.failed.add_done_callback(lambda _: asked.cancel())
+        with suppress(asyncio.CancelledError):
+            await asked
         return Exit.POISONED if server.failed.done() else Exit.OK
 
 
@@ -90,7 +93,13 @@ async def running(
     ledger = await asyncio.to_thread(open_with, settings, passphrase)
     readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read")
     try:
-        sequencer = ledger.sequencer(queue=settings.queue, examiners=settings.verify_threads, on_failure=fail)
+        sequencer = Sequencer(
+            ledger,
+            queue=settings.queue,
+            batch=settings.max_batch,
+            examiners=settings.verify_threads,
+            on_failure=fail,
+        )
         sequencer.start()
         try:
             async with _grpc(settings, ledger, sequencer, readers, failed, reuse_port=reuse_port) as server:
@@ -116,7 +125,7 @@ async def _grpc(
     boundary = Boundary(max_calls=settings.max_calls)
     server = grpc.aio.server(interceptors=[boundary], options=_options(settings, reuse_port=reuse_port))
     limits = Limits(max_batch=settings.max_batch, max_page=settings.max_page, max_list=settings.max_list)
-    service = LedgerService(sequencer, ledger.receipts(), readers=readers, limits=limits)
+    service = LedgerService(sequencer, Receipts(ledger), readers=readers, limits=limits)
     ledger_pb2_grpc.add_LedgerServicer_to_server(service, server)
     checker = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checker, server)
@@ -135,7 +144,11 @@ async def _grpc(
         await checker.enter_graceful_shutdown()
         boundary.drain()
         _log.info("draining: %d calls under way", boundary.calls)
-        await server.stop(_FAULT_GRACE if failed.done() else settings.drain)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FAULT_GRACE if failed.done() else settings.drain):
+                await boundary.idle()
+        # What is left has outlived the drain time, or is a watcher of our health, who has been told.
+        await server.stop(_LAST_GRACE)
 
 
 def _resolve(failed: asyncio.Future[str], reason: str) -> None:

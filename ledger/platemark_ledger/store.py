@@ -286,9 +286,7 @@ class Store:
                 create=create,
                 mode=0o640,
             )
-            self._databases = {
-                table: self._environment.open_db(table.value, create=create) for table in Table
-            }
+            self._databases = {table: self._environment.open_db(table.value, create=create) for table in Table}
             self._environment.reader_check()  # slots of workers that were killed
         except lmdb.Error as error:
             raise StoreError(f"the data in {path} cannot be opened: {error}") from error

@@ -10,6 +10,10 @@ import numpy as np
 import pydicom
 import pydicom.data
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.pixels.decoders.base import get_decoder
+
 from capture_writers import (
     BIG,
     DEFLATED,
@@ -24,10 +28,6 @@ from capture_writers import (
     image_elements,
     text,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from pydicom.pixels.decoders.base import get_decoder
-
 from platemark.capture import measure
 from platemark.rungs import HEADER_BINDING, SHA256, SHA512, Measurement
 

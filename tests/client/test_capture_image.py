@@ -10,10 +10,10 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from capture_writers import chunk, ifd, png, png_of_passes, tiff
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from capture_writers import chunk, ifd, png, png_of_passes, tiff
 from platemark.capture import measure
 from platemark.errors import CaptureError, DecodeError
 from platemark.rungs import SHA256, SHA512
@@ -132,39 +132,41 @@ def test_what_follows_iend_is_not_part_of_the_pixels(tmp_path: Path) -> None:
     assert _pixels(tmp_path, data) == _pixels(tmp_path, data + b"trailing")
 
 
-@given(
-    st.sampled_from([1, 2, 3, 4]), st.sampled_from([8, 16]), st.integers(1, 6), st.integers(1, 6),
-    st.sampled_from(["none", "lzw", "zlib", "packbits"]), st.sampled_from(["<", ">"]), st.booleans(), st.booleans(),
-)  # fmt: skip
+@st.composite
+def _tiff_options(draw: st.DrawFn) -> tuple[Any, dict[str, Any]]:
+    """An array of (rows, columns, samples) and how tifffile is to write it."""
+    samples, depth = draw(st.integers(1, 4)), draw(st.sampled_from([8, 16]))
+    shape = draw(st.integers(1, 6)), draw(st.integers(1, 6)), samples
+    options: dict[str, Any] = {
+        "byteorder": draw(st.sampled_from(["<", ">"])),
+        "compression": draw(st.sampled_from([None, "lzw", "zlib", "packbits"])),
+        "photometric": "rgb" if samples > 2 else "minisblack",
+        "rowsperstrip": draw(st.integers(1, 6)),
+    }
+    if samples in (2, 4):
+        options["extrasamples"] = ["unassalpha"]
+    if samples > 1:
+        options["planarconfig"] = draw(st.sampled_from(["contig", "separate"]))
+    if options["compression"] in ("lzw", "zlib"):
+        options["predictor"] = draw(st.booleans())
+    seed = draw(st.integers(0, 99))
+    return np.random.default_rng(seed).integers(0, 2**depth, shape, dtype=f"u{depth // 8}"), options
+
+
+@settings(max_examples=30)
+@given(_tiff_options())
 def test_tiff_written_by_tifffile_has_the_pixels_of_the_array(
-    tmp_path_factory: pytest.TempPathFactory,
-    samples: int,
-    depth: int,
-    rows: int,
-    columns: int,
-    compression: str,
-    order: Any,
-    predictor: bool,  # drawn
-    planes: bool,  # drawn
+    tmp_path_factory: pytest.TempPathFactory, drawn: tuple[Any, dict[str, Any]]
 ) -> None:
     """Compression, predictor, planes, strips and byte order of a TIFF do not show in its pixels."""
+    array, options = drawn
+    stored = array if array.shape[2] > 1 else array[:, :, 0]
+    if options.get("planarconfig") == "separate":
+        stored = stored.transpose(2, 0, 1)
     path = tmp_path_factory.getbasetemp() / "image.tif"
-    array = np.random.default_rng(rows).integers(0, 2**depth, (rows, columns, samples), dtype=f"u{depth // 8}")
-    stored = array if samples > 1 else array[:, :, 0]
-    options: dict[str, Any] = {"extrasamples": ["unassalpha"]} if samples in (2, 4) else {}
-    if planes and samples > 1:
-        stored, options["planarconfig"] = stored.transpose(2, 0, 1), "separate"
-    elif samples == 2:
-        options["planarconfig"] = "contig"
-    if predictor and compression in ("lzw", "zlib"):
-        options["predictor"] = True
-    tifffile.imwrite(
-        path, stored, byteorder=order, rowsperstrip=2, metadata=None,
-        photometric="rgb" if samples > 2 else "minisblack",
-        compression=None if compression == "none" else compression, **options,
-    )  # fmt: skip
+    tifffile.imwrite(path, stored, metadata=None, **options)
     measurement = measure(path)
-    assert _reference(array, width=depth // 8) == measurement.digests["pixels"], measurement.absent
+    assert _reference(array, width=array.dtype.itemsize) == measurement.digests["pixels"]
 
 
 @pytest.mark.parametrize("bigtiff", [False, True])

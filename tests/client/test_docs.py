@@ -12,15 +12,12 @@ from platemark.attributes import REGISTRY
 from platemark.rungs import HEADER_BINDING, RUNGS
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted(
-    path
-    for path in [*ROOT.glob("*.md"), *ROOT.glob("proto/*.md"), *ROOT.glob("deploy/*.md"), *ROOT.glob("*/README.md")]
-    if path.is_file()
-)
+DOCUMENTS = sorted({path for pattern in ("*.md", "[a-z]*/*.md") for path in ROOT.glob(pattern)})
 FORBIDDEN = ("authentic", "genuine", "unaltered")
 
 
 def text(name: str) -> str:
+    """A file of the project."""
     return (ROOT / name).read_text(encoding="utf-8")
 
 
@@ -54,16 +51,20 @@ def test_fields_of_kind(kind: str) -> None:
 
 def test_roles_table() -> None:
     """The table of roles in proto/statement.md is platemark.kinds.SIGNERS."""
-    rows = dict(re.findall(r"^\| ([a-z]+(?: keys)?)(?: \([^|]*\))? \| ([a-z].*) \|$", text("proto/statement.md"), re.MULTILINE))
+    rows = dict(
+        re.findall(r"^\| ([a-z]+(?: keys)?)(?: \([^|]*\))? \| ([a-z].*) \|$", text("proto/statement.md"), re.MULTILINE)
+    )
     for role in (*kinds.ROLES, "policy keys", "log keys"):
-        stated = {word for word in re.findall(r"[a-z]+", re.sub(r"\([^)]*\)", "", rows[role]))}
+        stated = set(re.findall(r"[a-z]+", re.sub(r"\([^)]*\)", "", rows[role])))
         assert {kind for kind, roles in kinds.SIGNERS.items() if role.removesuffix(" keys") in roles} == stated
 
 
 def test_conditions_table() -> None:
     """proto/statement.md section 6 lists the conditions that evidence may report, in their order."""
     section = text("proto/statement.md").partition("## 6.")[2].partition("| condition |")[2]
-    assert list(evidence.CONDITIONS) == re.findall(r"^\| ([a-z-]+) \| ", section, re.MULTILINE)[: len(evidence.CONDITIONS)]
+    assert (
+        list(evidence.CONDITIONS) == re.findall(r"^\| ([a-z-]+) \| ", section, re.MULTILINE)[: len(evidence.CONDITIONS)]
+    )
 
 
 def test_rungs_are_specified() -> None:
@@ -90,7 +91,9 @@ def test_links_and_words(path: Path) -> None:
     content = path.read_text(encoding="utf-8")
     targets = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", content) if "://" not in link]
     assert [link for link in targets if not (path.parent / link).exists()] == []
-    assert [word for word in FORBIDDEN if re.search(rf"\b{word}\b", content, re.IGNORECASE) and path.name != "THREATS.md"] == []
+    assert [
+        word for word in FORBIDDEN if re.search(rf"\b{word}\b", content, re.IGNORECASE) and path.name != "THREATS.md"
+    ] == []
 
 
 def test_readme_commands_exist() -> None:
@@ -104,4 +107,4 @@ def test_readme_commands_exist() -> None:
 def test_readme_targets_exist() -> None:
     """Every make target that the README shows is in the Makefile."""
     for target in re.findall(r"make ([a-z]+)\b", text("README.md")):
-        assert target in {"alone"} or re.search(rf"^{target}:", text("Makefile"), re.MULTILINE), target
+        assert target == "alone" or re.search(rf"^{target}:", text("Makefile"), re.MULTILINE), target

@@ -9,9 +9,9 @@ import sys
 import venv
 from pathlib import Path
 
-import builders
 import pytest
 
+import builders
 from platemark import trust
 from platemark.attributes import commit
 from platemark.capture import measure
@@ -46,6 +46,7 @@ def pinned(names: set[str]) -> str:
 
 
 def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """A finished command with its output."""
     return subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False)
 
 
@@ -54,7 +55,17 @@ def court(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new virtual environment with the built wheel of the client and its pinned dependencies, nothing else."""
     home = tmp_path_factory.mktemp("court")
     build = run(
-        sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", home, ROOT / "client", cwd=home
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        home,
+        ROOT / "client",
+        cwd=home,
     )
     assert build.returncode == 0, build.stderr
     venv.create(home / "env", with_pip=True)
@@ -120,13 +131,11 @@ def slice_case(tmp_path: Path) -> Path:
     image.write_bytes(dicom_file())
     measured = measure(image)
     log = builders.Log()
-    log.enrol(builders.MODALITY)
+    enrolment = log.enrol(builders.MODALITY)
     disclosure = commit(measured.attributes)
     digests: dict[int | str, Value] = {rung: dict(each.items()) for rung, each in measured.digests.items()}
-    record = log.capture(
-        attributes=disclosure, media=measured.media, digests=digests, frames=measured.frames or 1
-    )
-    (tmp_path / "slice.dcm.evidence").write_bytes(log.evidence(record).to_bytes())
+    record = log.capture(attributes=disclosure, media=measured.media, digests=digests, frames=measured.frames or 1)
+    (tmp_path / "slice.dcm.evidence").write_bytes(log.evidence(record, enrolments=[enrolment]).to_bytes())
     named = trust.TrustedLog(log.id, log.origin, frozenset(key.spki for key in log.policy_keys), log.threshold)
     (tmp_path / "trust.toml").write_text(trust.to_toml(named))
     return tmp_path

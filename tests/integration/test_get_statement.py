@@ -7,6 +7,7 @@ import hashlib
 import grpc
 import pytest
 from integration.live import Live, only
+from integration.wire import Said, said
 
 from platemark import evidence, merkle, statement, tlog_proof
 from platemark.rpc import NotFoundError, RefusedError
@@ -79,7 +80,7 @@ def test_a_question_about_no_statement_is_refused(
         call = getattr(stub, request_type.__name__.removesuffix("Request"))
         with pytest.raises(grpc.RpcError) as caught:
             call(request_type())
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert said(caught.value) == Said(grpc.StatusCode.INVALID_ARGUMENT, "platemark", "INVALID_ARGUMENT", ("statement",))
 
 
 @pytest.mark.parametrize("method", ["statement", "evidence", "inclusion_proof"])

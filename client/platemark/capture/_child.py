@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DecodeChild"]
 
+_GRACE = 5.0
+"""Seconds that a child which closed its pipes gets to end, so that its own status can be reported."""
+
 
 class DecodeChild:
     """One child process, for one file. Use as a context manager; leaving it ends the child."""
@@ -69,11 +72,7 @@ class DecodeChild:
         `job` is JSON for a codec of `_decode`; `blobs` are its compressed parts, `job["blobs"]` in number.
         Raises MalformedError when the frame cannot be decoded within the limits, NoCodecError without the codec.
         """
-        try:
-            self._send(job, blobs)
-            line = self._pipe_out().readline()
-        except OSError:
-            line = b""
+        line = self._process_output().readline() if self._send(job, blobs) else b""
         if not line.endswith(b"\n"):
             raise MalformedError(self._obituary())
         answer = json.loads(line)
@@ -85,15 +84,23 @@ class DecodeChild:
             raise MalformedError(str(answer["error"]))
         return {int(algorithm): bytes.fromhex(digest) for algorithm, digest in answer["digests"].items()}
 
-    def _send(self, job: dict[str, Any], blobs: Iterable[bytes]) -> None:
+    def _send(self, job: dict[str, Any], blobs: Iterable[bytes]) -> bool:
+        """Write one frame; False when the child is gone. Errors of reading `blobs` pass through."""
         pipe = self._process.stdin
         if pipe is None:  # pragma: no cover
             raise RuntimeError("the child has no standard input")
-        for part in _frames(json.dumps(job).encode(), blobs):
-            pipe.write(part)
-        pipe.flush()
+        for part in _parts(json.dumps(job).encode(), blobs):
+            try:
+                pipe.write(part)
+            except OSError:
+                return False
+        try:
+            pipe.flush()
+        except OSError:
+            return False
+        return True
 
-    def _pipe_out(self) -> Any:
+    def _process_output(self) -> Any:
         return self._process.stdout
 
     def _expire(self) -> None:
@@ -101,7 +108,11 @@ class DecodeChild:
         self._process.kill()
 
     def _obituary(self) -> str:
-        status = self._process.wait()
+        try:
+            status = self._process.wait(timeout=_GRACE)
+        except subprocess.TimeoutExpired:  # it closed its output and lives on
+            self._process.kill()
+            status = self._process.wait()
         if self._expired:
             return f"decoding took longer than {self._limits.seconds:g} s and was stopped"
         if status < 0:
@@ -109,7 +120,7 @@ class DecodeChild:
         return f"the decoder ended without an answer (status {status})"
 
 
-def _frames(head: bytes, blobs: Iterable[bytes]) -> Iterator[bytes]:
+def _parts(head: bytes, blobs: Iterable[bytes]) -> Iterator[bytes]:
     for part in (head, *blobs):
         yield struct.pack(">Q", len(part))
         yield part

@@ -53,7 +53,7 @@ def _by_pydicom(job: dict[str, Any], codestream: bytes) -> Any:
     decoder = get_decoder(UID(job["transfer_syntax"]))
     plugin = _PLUGINS[job["transfer_syntax"]]
     if plugin not in decoder.available_plugins:
-        raise ImportError(name=plugin)
+        raise ModuleNotFoundError(name=plugin)
     options: dict[str, Any] = {
         "number_of_frames": 1,
         "rows": job["rows"],

@@ -43,7 +43,7 @@ def _answer(job: dict[str, Any], blobs: list[bytes]) -> dict[str, Any]:
         samples = _codec(job["codec"])(job, blobs)
         digester = Digester(bytes.fromhex(job["prefix"]))
         digester.update(samples)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         return {"missing": error.name or "unknown"}
     except UndefinedRungError as error:
         return {"undefined": str(error)}

@@ -1,0 +1,33 @@
+"""The log's signature over a checkpoint, checked before anybody sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from platemark import checkpoint
+from platemark.errors import NoteError
+from platemark.keys import Ed25519Verifier, load_public
+from platemark.note import NoteVerifier
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from platemark.checkpoint import Checkpoint
+    from platemark.note import NoteSigner
+
+__all__ = ["note_verifier", "sign_checkpoint"]
+
+
+def note_verifier(origin: str, spki: bytes) -> NoteVerifier | None:
+    """The note key of a log key of a policy; None for an algorithm that signs no note of type 0x01."""
+    key = load_public(spki)
+    return NoteVerifier(origin, key) if isinstance(key, Ed25519Verifier) else None
+
+
+def sign_checkpoint(signers: Sequence[NoteSigner], unsigned: Checkpoint) -> bytes:
+    """The signed note, checked as its readers will check it. Raises what a signer raises, NoteError, SignatureError."""
+    note = checkpoint.sign(unsigned, signers)
+    said = checkpoint.open_checkpoint(note, [signer.verifier for signer in signers], origin=unsigned.origin)
+    if said != unsigned:
+        raise NoteError("checkpoint", "the signed note says something else")
+    return note
