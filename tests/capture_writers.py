@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import starmap
 
 IMPLICIT = "1.2.840.10008.1.2"
@@ -10,7 +10,7 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 BIG = "1.2.840.10008.1.2.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 RLE = "1.2.840.10008.1.2.5"
-_LONG = ("OB", "OW", "SQ", "UN", "UT")
+_LONG = ("OB", "OV", "OW", "SQ", "UN", "UT")
 Elements = dict[int, tuple[str, bytes]]
 
 
@@ -128,7 +128,7 @@ def png_of_passes(
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + between + parts + chunk(b"IEND", b"")
 
 
-def ifd(entries: dict[int, tuple[int, Sequence[int]]], *, order: str, at: int, after: int = 0) -> bytes:
+def ifd(entries: Mapping[int, tuple[int, Sequence[int]]], *, order: str, at: int, after: int = 0) -> bytes:
     """One classic directory placed at offset `at`, its long values behind it."""
     letters = {3: "H", 4: "I", 1: "B"}
     head = struct.pack(order + "H", len(entries))
@@ -144,14 +144,14 @@ def ifd(entries: dict[int, tuple[int, Sequence[int]]], *, order: str, at: int, a
     return head + struct.pack(order + "I", after) + tail
 
 
-def tiff(strips: Sequence[bytes], entries: dict[int, tuple[int, Sequence[int]]], *, order: str = "<") -> bytes:
+def tiff(strips: Sequence[bytes], entries: Mapping[int, tuple[int, Sequence[int]]], *, order: str = "<") -> bytes:
     """A classic TIFF of one page: strips first, then the directory; offsets and counts are filled in."""
     offsets, data = [], b""
     for strip in strips:
         offsets.append(8 + len(data))
         data += strip + b"\0" * (len(strip) % 2)
     at = 8 + len(data)
-    full = {273: (4, offsets), 279: (4, list(map(len, strips)))} | entries
+    full = {273: (4, offsets), 279: (4, list(map(len, strips))), **entries}
     mark = b"II" if order == "<" else b"MM"
     return mark + struct.pack(order + "HI", 42, at) + data + ifd(full, order=order, at=at)
 

@@ -111,36 +111,36 @@ def _deeper(depth: int, field: str) -> None:
         raise CborError(field, f"nesting is deeper than {MAX_DEPTH}")
 
 
-def _value(data: bytes, at: int, depth: int) -> tuple[Value, int]:  # noqa: C901, PLR0911 - a branch for each major type
+def _value(data: bytes, at: int, depth: int) -> tuple[Value, int]:  # noqa: C901 - a branch for each major type
     """The value that begins at byte `at`, and the byte after it. Every refusal names the byte at which it was seen.
 
-    Plain functions over (data, at): a ledger reads some fifty values for each statement that it admits.
+    The common heads are read in place and not through calls: a ledger reads some fifty values for each statement.
     """
     if at >= len(data):
         _refuse(at, "the data ends inside a value")
     initial = data[at]
-    major = initial >> 5
-    if major == 7:
+    if initial >= 0xE0:
         return _simple(initial, at), at + 1
     argument, after = initial & 31, at + 1
     if argument >= 24:
         argument, after = _argument(data, at, argument)
-    if major == 0:
+    if initial < 0x20:
         return argument, after
-    if major == 3:
-        return _text(data, at, after, argument)
-    if major == 2:
-        end = _end(data, after, argument)
-        return data[after:end], end
-    if major == 5:
-        return _map(data, _inner(data, at, after, 2 * argument, depth), argument, depth + 1)
-    if major == 4:
-        return _array(data, _inner(data, at, after, argument, depth), argument, depth + 1)
-    if major == 1:
-        if argument >= 1 << 63:
-            _refuse(at, "the integer is below -2^63")
-        return -1 - argument, after
-    return _refuse(at, "tags are refused")
+    if initial < 0x40:
+        return _negative(argument, at), after
+    if initial < 0x80:
+        end = after + argument
+        if end > len(data):
+            _refuse(after, "the data ends inside a value")
+        content = data[after:end]
+        return (content if initial < 0x60 else _text(content, at)), end
+    if initial >= 0xC0:
+        _refuse(at, "tags are refused")
+    if depth >= MAX_DEPTH:
+        _refuse(at, f"nesting is deeper than {MAX_DEPTH}")
+    if initial < 0xA0:
+        return _array(data, after, argument, depth + 1)
+    return _map(data, after, argument, depth + 1)
 
 
 def _simple(initial: int, at: int) -> bool | None:
@@ -154,41 +154,33 @@ def _argument(data: bytes, at: int, info: int) -> tuple[int, int]:
     if info > 27:
         _refuse(at, "indefinite and reserved lengths are refused")
     width = 1 << info - 24
-    end = _end(data, at + 1, width)
-    argument = int.from_bytes(data[at + 1 : end], "big")
+    end = at + 1 + width
+    if end > len(data):
+        _refuse(at + 1, "the data ends inside a value")
+    argument = data[at + 1] if width == 1 else int.from_bytes(data[at + 1 : end], "big")
     if argument < (24 if width == 1 else 1 << 4 * width):
         _refuse(at, "the head is not in its shortest form")
     return argument, end
 
 
-def _end(data: bytes, start: int, length: int) -> int:
-    end = start + length
-    if end > len(data):
-        _refuse(start, "the data ends inside a value")
-    return end
+def _negative(argument: int, at: int) -> int:
+    if argument >= 1 << 63:
+        _refuse(at, "the integer is below -2^63")
+    return -1 - argument
 
 
-def _text(data: bytes, at: int, start: int, length: int) -> tuple[str, int]:
-    end = _end(data, start, length)
+def _text(content: bytes, at: int) -> str:
     try:
-        text = data[start:end].decode()
+        text = content.decode()
     except UnicodeDecodeError:
         _refuse(at, "the text is not UTF-8")
     if not text.isascii() and not unicodedata.is_normalized("NFC", text):
         _refuse(at, "the text is not in Unicode NFC")
-    return text, end
-
-
-def _inner(data: bytes, at: int, after: int, items: int, depth: int) -> int:
-    """Where the items of an array or map begin. Every item takes a byte at least, so a huge count is refused here."""
-    if depth >= MAX_DEPTH:
-        _refuse(at, f"nesting is deeper than {MAX_DEPTH}")
-    if items > len(data) - after:
-        _refuse(after, "the data ends inside a value")
-    return after
+    return text
 
 
 def _array(data: bytes, at: int, length: int, depth: int) -> tuple[list[Value], int]:
+    _plausible(data, at, length)
     result: list[Value] = []
     for _ in range(length):
         item, at = _value(data, at, depth)
@@ -197,6 +189,7 @@ def _array(data: bytes, at: int, length: int, depth: int) -> tuple[list[Value], 
 
 
 def _map(data: bytes, at: int, length: int, depth: int) -> tuple[dict[int | str, Value], int]:
+    _plausible(data, at, 2 * length)
     result: dict[int | str, Value] = {}
     previous = b""
     for _ in range(length):
@@ -210,6 +203,12 @@ def _map(data: bytes, at: int, length: int, depth: int) -> tuple[dict[int | str,
         previous = encoded
         result[key], at = _value(data, after, depth)
     return result, at
+
+
+def _plausible(data: bytes, at: int, items: int) -> None:
+    """Every item takes a byte at least: a huge count is refused before anything is done for it."""
+    if items > len(data) - at:
+        _refuse(at, "the data ends inside a value")
 
 
 def _refuse(at: int, reason: str) -> NoReturn:

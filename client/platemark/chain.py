@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from platemark import files, statement
 from platemark.errors import StateError
@@ -87,16 +87,17 @@ def decode_state(data: bytes) -> ChainState:
         raise StateError("not a chain state: not JSON") from None
     if not isinstance(content, dict) or set(content) != _FIELDS or content["v"] != 1:
         raise StateError(f"not a chain state of version 1 with exactly {', '.join(sorted(_FIELDS))}")
+    issuer, role = content["issuer"], content["role"]
+    if not isinstance(issuer, str) or (role is not None and role not in ROLES):
+        raise StateError("not a chain state: issuer or role")
     state = ChainState(
         kid=_hash(content["kid"], "kid"),
-        issuer=cast("str", content["issuer"]),
+        issuer=issuer,
         epoch=_count(content["epoch"], "epoch"),
         seq=_count(content["seq"], "seq"),
         prev=None if content["prev"] is None else _hash(content["prev"], "prev"),
-        role=cast("str | None", content["role"]),
+        role=role,
     )
-    if not isinstance(state.issuer, str) or (state.role is not None and state.role not in ROLES):
-        raise StateError("not a chain state: issuer or role")
     if (state.seq == 0) != (state.prev is None):
         raise StateError("not a chain state: prev is null exactly at seq 0")
     return state

@@ -63,7 +63,8 @@ def sign_capture(
     disclosure = attributes.commit(_joined(measurement.attributes, extra or {}))
     payload = capture_payload(measurement, disclosure, captured=captured, origin=origin, clock=clock or Clock())
     if parents:
-        payload["parents"] = list(sorted(set(parents)))
+        ascending: list[Value] = [*sorted(set(parents))]
+        payload["parents"] = ascending
     if meaning is not None:
         payload["meaning"] = meaning
     return SignedCapture(chain.sign("capture", payload), disclosure)
@@ -73,7 +74,10 @@ def capture_payload(
     measurement: Measurement, disclosure: Disclosure, *, captured: int, origin: str, clock: Clock
 ) -> dict[str, Value]:
     """The payload of a capture without its chain fields (proto/statement.md section 5)."""
-    digests: dict[int | str, Value] = {rung: dict(each) for rung, each in measurement.digests.items()}
+    digests: dict[int | str, Value] = {}
+    for rung, hashes in measurement.digests.items():
+        named: dict[int | str, Value] = dict(hashes.items())
+        digests[rung] = named
     payload: dict[str, Value] = {
         "captured": captured,
         "clock": {"source": clock.source, "error_ns": clock.error_ns},

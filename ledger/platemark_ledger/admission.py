@@ -1,7 +1,7 @@
-"""May this statement enter the log?
+"""Whether a statement may enter the log.
 
-`examine` looks at the bytes alone and at the key that they name: size, strict form, signature. It runs in any thread, outside
-every lock. `decide` runs inside the write transaction, where the place of the statement in the log is known: duplicates, the
+`decode` and `verify` look at the bytes alone and at the key that they name: size, strict form, signature. They run in any thread,
+outside every lock. `Judge.decide` runs inside the write transaction, where the place of the statement in the log is known: duplicates, the
 key's state at that place, and the key's chain. A refusal leaves no trace in the log. What is correctly signed by a key that may
 sign it is never refused for its clock, a gap or a fork: it is logged and the condition is noted.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, cast
 
 from platemark import statement as statements
 from platemark.errors import FormatError, SignatureError, UnknownKindError
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
     from platemark_ledger.registry import Grant, KeyRecord, Policy, Registry
     from platemark_ledger.store import ReadTransaction
 
-__all__ = ["Duplicate", "Enters", "Examined", "FindKey", "Judge", "decode", "examine"]
-
-FindKey: TypeAlias = Callable[[bytes], "Verifier | None"]
+__all__ = ["Duplicate", "Enters", "Examined", "Judge", "decode", "unknown_key", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +70,8 @@ def decode(raw: bytes) -> Statement:
         raise Refusal("malformed", error.field, error.reason) from None
 
 
-def examine(raw: bytes, *, find_key: FindKey) -> Examined:
-    """The statement in `raw`, its signature verified under the key that `find_key` has for its kid.
-
-    Raises Refusal: too-large, malformed, unknown-kind, unknown-key, bad-signature. Whether the key may sign it is decided
-    later, at its place in the log.
-    """
-    statement = decode(raw)
-    verifier = find_key(statement.kid)
-    if verifier is None:
-        raise Refusal("unknown-key", "protected.4", f"the log has enrolled no key {statement.kid.hex()}")
+def verify(statement: Statement, verifier: Verifier) -> Examined:
+    """Check the signature of a decoded statement under the key that it names. Raises Refusal: bad-signature."""
     try:
         statement.verify(verifier)
     except SignatureError as error:
@@ -90,6 +80,11 @@ def examine(raw: bytes, *, find_key: FindKey) -> Examined:
             raise flaw from None
         return Examined(statement, flaw)
     return Examined(statement)
+
+
+def unknown_key(statement: Statement) -> Refusal:
+    """The refusal of a statement whose key the log does not name."""
+    return Refusal("unknown-key", "protected.4", f"the log has enrolled no key {statement.kid.hex()}")
 
 
 def _verifies_with_low_s(statement: Statement, verifier: Verifier) -> bool:
@@ -146,7 +141,7 @@ class Judge:
         statement = examined.statement
         record = self._registry.key(statement.kid)
         if record is None:
-            raise Refusal("unknown-key", "protected.4", f"the log has enrolled no key {statement.kid.hex()}")
+            raise unknown_key(statement)
         earlier = self._find(statement, record)
         if earlier is not None:
             return Duplicate(earlier)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from platemark_ledger.registry import Registry
     from platemark_ledger.store import ReadTransaction, WriteTransaction
 
-__all__ = ["KIND_NUMBERS", "Batch", "Placed", "append", "check_tail"]
+__all__ = ["KIND_NUMBERS", "Batch", "Placed", "Tail", "append", "check_tail"]
 
 # Stored for ever: rows are only ever added at the end.
 _KINDS = (
@@ -90,6 +90,7 @@ class Batch:
         """Write what entered; False when nothing did."""
         if not self._new:
             return False
+        self._transaction.write_chain()
         for number, head in self._judge.changed_heads.items():
             self._transaction.set_chain_head(number, head)
         first = self._before.size
@@ -119,8 +120,18 @@ def append(
     transaction.set_head(Head(size, rows.root(transaction.row, size), stored[-1].received))
 
 
-def check_tail(transaction: ReadTransaction, anchored: Anchored) -> Head:
-    """The head of the data, once everything above the anchor has been hashed again from the stored bytes.
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """What the data has above the anchor, as read back: statements and leaf hashes from index `start` up to the head."""
+
+    head: Head
+    start: int
+    stored: list[Stored]
+    leaves: list[bytes]
+
+
+def check_tail(transaction: ReadTransaction, anchored: Anchored) -> Tail:
+    """What lies above the anchor, once all of it has been hashed again from the stored bytes.
 
     1. the stored tree still has the released root at the released size
     2. every statement above it, hashed anew, gives the stored rows and the stored root
@@ -133,11 +144,12 @@ def check_tail(transaction: ReadTransaction, anchored: Anchored) -> Head:
         raise StoreError(f"the data ends at size {head.size}, below the released checkpoint of size {anchored.size}")
     if rows.root(transaction.row, anchored.size) != anchored.root:
         raise StoreError(f"the stored tree has another root at the released size {anchored.size}")
-    leaves = [leaf_hash(sha256(transaction.statement(index).raw).digest()) for index in range(anchored.size, head.size)]
+    stored = transaction.statements(anchored.size, head.size)
+    leaves = [leaf_hash(sha256(each.raw).digest()) for each in stored]
     expected = rows.extend(transaction.row, anchored.size, leaves)
     for (level, row), hashes in expected.items():
         if transaction.row(level, row) != hashes:
             raise StoreError(f"row {row} of level {level} is not what the stored statements hash to")
     if rows.root(transaction.row, head.size) != head.root:
         raise StoreError(f"the stored tree has another root at size {head.size} than its head says")
-    return head
+    return Tail(head, anchored.size, stored, leaves)

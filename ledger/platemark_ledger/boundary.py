@@ -36,6 +36,7 @@ class Boundary(grpc.aio.ServerInterceptor):
         self._max_calls = max_calls
         self._calls = 0
         self._draining = False
+        self._turned_away = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -47,6 +48,11 @@ class Boundary(grpc.aio.ServerInterceptor):
     def drain(self) -> None:
         """From now on ledger calls are refused with UNAVAILABLE; those under way go on."""
         self._draining = True
+
+    @property
+    def turned_away(self) -> int:
+        """Ledger calls refused because of the drain."""
+        return self._turned_away
 
     async def idle(self) -> None:
         """Returns when no ledger call is under way. Health watchers, which never end by themselves, are not waited for."""
@@ -100,6 +106,7 @@ class Boundary(grpc.aio.ServerInterceptor):
     @contextmanager
     def _admitted(self, context: _Context) -> Iterator[None]:
         if self._draining:
+            self._turned_away += 1
             raise CallError("stopped", "the ledger is stopping; send again")
         # None, whatever the stubs say: the caller set no deadline.
         left = cast("float | None", context.time_remaining())

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from platemark.errors import FormatError, KeyFileError, PlatemarkError
 from platemark_ledger import __version__, config, founding, opening
+from platemark_ledger.demo import demo
 from platemark_ledger.errors import GenesisError, StartRefusedError
 from platemark_ledger.exits import Exit
 from platemark_ledger.supervisor import Supervisor
@@ -226,6 +227,9 @@ def show_config(config_path: ConfigPath = Path(), as_json: Json = False) -> None
             _out.print(f"[bold]{each.name}[/bold] = {_plain(each.value)}", markup=True)
             _out.print(f"    {each.unit}{bounds}; default {_plain(each.default)}", markup=False)
             _out.print(f"    {each.why}", markup=False)
+
+
+app.command("demo")(demo)
 
 
 async def _supervise(supervisor: Supervisor) -> Exit:

@@ -42,7 +42,9 @@ def conditions_of(bits: int) -> tuple[Condition, ...]:
     if not bits:
         return ()
     known = [condition for place, condition in enumerate(CONDITIONS) if bits >> place & 1]
-    for place in range(len(CONDITIONS), bits.bit_length()):
-        if bits >> place & 1:
-            known.append(Condition(f"condition-{place}", "A later release of the ledger noticed something here."))
-    return tuple(known)
+    later = [
+        Condition(f"condition-{place}", "A later release of the ledger noticed something here.")
+        for place in range(len(CONDITIONS), bits.bit_length())
+        if bits >> place & 1
+    ]
+    return (*known, *later)

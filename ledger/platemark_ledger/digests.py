@@ -11,7 +11,7 @@ is a candidate until the statement itself has been looked at.
 pending     index u64 of the batch's first statement             -> its entries, sorted
 runs        run u64, the page's first entry                      -> up to 170 entries, sorted (one page of LMDB)
 manifest    "run" run u64                                        -> entries u64: a run that lookups ask
-            "job"                                                -> the merge under way: output, entries so far, last entry, inputs
+            "job"                                                -> the merge under way: output, entries done, last entry, inputs
             "old" run u64                                        -> (nothing): a run whose pages are still to be removed
 meta        pending: entries u64, rows u64; run: the last run number given out
 """
@@ -167,11 +167,9 @@ def _due(transaction: ReadTransaction, limits: Limits) -> tuple[int, ...] | None
     """The runs to merge next: `fan_in` of one size class, the smallest class first."""
     classes: dict[int, list[int]] = {}
     for run, entries in _sizes(transaction):
-        size_class = 0
-        while entries > limits.fan_in * limits.entries:
-            entries, size_class = entries // limits.fan_in, size_class + 1
-        if entries > limits.entries:
-            size_class += 1
+        size_class, most = 0, limits.entries
+        while entries > most:
+            size_class, most = size_class + 1, most * limits.fan_in
         classes.setdefault(size_class, []).append(run)
     for size_class in sorted(classes):
         if len(classes[size_class]) >= limits.fan_in:

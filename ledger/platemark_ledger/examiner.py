@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from hashlib import sha256
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from platemark.keys import load_public
-from platemark_ledger.admission import Examined, examine
+from platemark_ledger.admission import Examined, decode, unknown_key, verify
 from platemark_ledger.errors import Refusal
 from platemark_ledger.registry import Registry
 
 if TYPE_CHECKING:
     from platemark.keys import Verifier
+    from platemark.statement import Statement
     from platemark_ledger.store import Store
 
 __all__ = ["Call", "Examiner"]
 
 _MAX_KEYS = 100_000  # some 60 MB of parsed public keys
-_PIECE = 32  # statements that one thread takes at a time
+_PIECE = 16  # statements that one thread decodes, and then verifies, at a time
 _Answer = TypeVar("_Answer")
 
 
@@ -46,15 +47,20 @@ class Call(Generic[_Answer]):
 class Examiner(Generic[_Answer]):
     """Threads that examine; verifying a signature leaves Python's lock, so that as many run as there are cores.
 
+    Decoding does not leave it, and the commit thread leaves it in every call to LMDB: each such call would then wait for some
+    decoder to let go. So decoders take `turn`, and the commit thread holds it while it works on a batch.
     `finished` is called from one of the threads when every statement of a call has been examined.
     """
 
-    def __init__(self, store: Store, *, threads: int, finished: Callable[[Call[_Answer]], None]) -> None:
+    def __init__(
+        self, store: Store, *, threads: int, turn: threading.Lock, finished: Callable[[Call[_Answer]], None]
+    ) -> None:
         self._store = store
+        self._turn = turn
         self._finished = finished
         self._pieces: queue.SimpleQueue[tuple[Call[_Answer], int] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # guards Call.pieces
-        self._verifiers: dict[bytes, Verifier] = {}
+        self._verifiers: dict[bytes, Verifier] = {}  # a key, once named, never changes: lost updates do no harm
         self._threads = [
             threading.Thread(target=self._run, name=f"platemark-examiner-{number}", daemon=True)
             for number in range(threads)
@@ -81,8 +87,8 @@ class Examiner(Generic[_Answer]):
         while (piece := self._pieces.get()) is not None:
             call, start = piece
             if not call.future.cancelled():
-                for place in range(start, min(start + _PIECE, len(call.raws))):
-                    call.examined[place] = self._examine(call.raws[place])
+                stop = min(start + _PIECE, len(call.raws))
+                call.examined[start:stop] = self._examine(call.raws[start:stop], {})
             with self._lock:
                 call.pieces -= 1
                 last = call.pieces == 0
@@ -90,13 +96,22 @@ class Examiner(Generic[_Answer]):
                 self._examine_new_keys(call)
                 self._finished(call)
 
-    def _examine(self, raw: bytes, also: dict[bytes, Verifier] | None = None) -> Examined | Refusal:
+    def _examine(self, raws: Sequence[bytes], also: Mapping[bytes, Verifier]) -> list[Examined | Refusal]:
+        """What becomes of each; `also` are keys that the log does not name yet."""
+        with self._turn:
+            decoded = [self._decode(raw, also) for raw in raws]
+        return [each if isinstance(each, Refusal) else _verify(*each) for each in decoded]
+
+    def _decode(self, raw: bytes, also: Mapping[bytes, Verifier]) -> tuple[Statement, Verifier] | Refusal:
         try:
-            examined = examine(raw, find_key=lambda kid: (also or {}).get(kid) or self._find_key(kid))
+            statement = decode(raw)
         except Refusal as refusal:
             return refusal.as_value()
-        _ = examined.statement.entry  # hashed here, in a thread of its own, and not inside the write transaction
-        return examined
+        verifier = self._find_key(statement.kid) or also.get(statement.kid)
+        if verifier is None:
+            return unknown_key(statement)
+        _ = statement.id, statement.entry  # computed here, and not inside the write transaction
+        return statement, verifier
 
     def _examine_new_keys(self, call: Call[_Answer]) -> None:
         """Statements whose key an earlier statement of the same call enrols are examined under that key.
@@ -107,13 +122,13 @@ class Examiner(Generic[_Answer]):
         for place, outcome in enumerate(call.examined):
             if isinstance(outcome, Refusal):
                 if outcome.code == "unknown-key" and enrolled:
-                    call.examined[place] = self._examine(call.raws[place], enrolled)
+                    call.examined[place : place + 1] = self._examine(call.raws[place : place + 1], enrolled)
             elif outcome is not None and outcome.statement.kind == "enrol":
                 spki = cast("bytes", outcome.statement.payload["key"])
                 enrolled[sha256(spki).digest()] = load_public(spki)
 
     def _find_key(self, kid: bytes) -> Verifier | None:
-        """The key that the log names by this kid. A key, once named, never changes, so that it may be remembered."""
+        """The key that the log names by this kid."""
         verifier = self._verifiers.get(kid)
         if verifier is None:
             with self._store.read() as transaction:
@@ -125,3 +140,10 @@ class Examiner(Generic[_Answer]):
                 self._verifiers.clear()
             self._verifiers[kid] = verifier
         return verifier
+
+
+def _verify(statement: Statement, verifier: Verifier) -> Examined | Refusal:
+    try:
+        return verify(statement, verifier)
+    except Refusal as refusal:
+        return refusal.as_value()

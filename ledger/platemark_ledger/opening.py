@@ -216,7 +216,7 @@ def _check(
         policy, log_id = registry.policy(), registry.log_id()
         _check_signers(policy, signers)
         _check_note(registry, newest)
-        head = _remedied(lambda: check_tail(transaction, newest), _DAMAGED)
+        head = _remedied(lambda: check_tail(transaction, newest), _DAMAGED).head
     ledger = Ledger(store, anchor, lock, signers, policy.origin, log_id, now_ns)
     if head.size > newest.size:
         note = sign_checkpoint(signers, Checkpoint(policy.origin, head.size, head.root))

@@ -111,7 +111,7 @@ class Inclusion:
 
 @dataclass(frozen=True, slots=True)
 class Consistency:
-    """The path (RFC 9162 2.1.4.1) by which the first `new_size` leaves extend the first `old_size`; `checkpoint` is the newest."""
+    """The path (RFC 9162 2.1.4.1) by which `new_size` leaves extend the first `old_size`; `checkpoint` is the newest."""
 
     old_size: int
     new_size: int
@@ -124,8 +124,8 @@ class EvidenceMembers:
     """What a verifier needs about one statement, all under one checkpoint.
 
     `policies`: every statement that brought a policy into force, version 0 first. `enrolments`: of the subject's key, then of the
-    registrar that enrolled it, and so on up to a registrar of a policy; empty when a policy names the key itself. `revocations`: of
-    any of those keys. `keystate`: the newest, if there is one.
+    registrar that enrolled it, and so on up to a registrar of a policy; empty when a policy names the key itself. `revocations`:
+    of any of those keys. `keystate`: the newest, if there is one.
     """
 
     subject: Proven
@@ -251,13 +251,11 @@ class Receipts:
         with self._store.read() as transaction:
             view = _View(transaction, released)
             indices = _candidates(transaction, kind=kind, kid=kid, issuer=issuer, start=start)
-            looked_at = 0
-            for index in indices:
+            for looked_at, index in enumerate(indices):
                 if index >= released.size:
                     break
                 if len(found) == limit or looked_at == _LOOKED_AT:
                     return Listing(tuple(found), index, released)
-                looked_at += 1
                 record = view.record(index)
                 if _matches(record.statement, kind, issuer, stated_from, stated_until):
                     found.append(record)

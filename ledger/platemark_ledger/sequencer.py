@@ -121,7 +121,11 @@ class Sequencer:
         self._cache = RegistryCache()
         self._refused: deque[RefusedEntry] = deque(maxlen=refused.RING)
         self._untidy = True
-        self._examiner: Examiner[Appended] = Examiner(ledger.store, threads=examiners, finished=self._examined)
+        # Held by whoever runs Python at length: a decoder, or the commit thread outside its system calls.
+        self._turn = threading.Lock()
+        self._examiner: Examiner[Appended] = Examiner(
+            ledger.store, threads=examiners, turn=self._turn, finished=self._examined
+        )
         self._thread = threading.Thread(target=self._run, name="platemark-sequencer", daemon=True)
 
     # The callers' side: any thread.
@@ -244,15 +248,16 @@ class Sequencer:
             if transaction.head().size < before.size:
                 raise StoreError("the data has fallen behind the anchor while the ledger was running")
             try:
-                registry = Registry(transaction, self._cache)
-                batch = Batch(transaction, registry, log_kids=self._log_kids, now=self._ledger.now_ns())
-                placed = [
-                    [each if isinstance(each, Refusal) else batch.consider(each) for each in outcomes]
-                    for outcomes in calls
-                ]
-                changed = batch.write()
-                if changed:
-                    self._write_refused(transaction)
+                with self._turn:
+                    registry = Registry(transaction, self._cache)
+                    batch = Batch(transaction, registry, log_kids=self._log_kids, now=self._ledger.now_ns())
+                    placed = [
+                        [each if isinstance(each, Refusal) else batch.consider(each) for each in outcomes]
+                        for outcomes in calls
+                    ]
+                    changed = batch.write()
+                    if changed:
+                        self._write_refused(transaction)
             except Exception as error:
                 raise BatchError("the ledger failed before anything was written; send the statements again") from error
             if changed:
@@ -264,7 +269,7 @@ class Sequencer:
 
         This covers what a batch before this one, or a worker that died, left between data and anchor.
         """
-        with self._ledger.store.read() as transaction:
+        with self._turn, self._ledger.store.read() as transaction:
             head = check_tail(transaction, before)
         if head.size == before.size:
             return before
@@ -277,7 +282,7 @@ class Sequencer:
     def _answer(self, calls: list[Call[Appended]], placed: list[list[Placed | Refusal]], released: Anchored) -> None:
         """Step 5, off the lock: what is at or below the anchor stays as it is for ever."""
         now = self._ledger.now_ns()
-        with self._ledger.store.read() as transaction:
+        with self._turn, self._ledger.store.read() as transaction:
             indices = {each.index for outcomes in placed for each in outcomes if isinstance(each, Placed)}
             paths = _paths(transaction, sorted(indices), released.size)
             for call, outcomes in zip(calls, placed, strict=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -20,22 +21,21 @@ from grpc_reflection.v1alpha import reflection
 
 from platemark.key_files import read_private
 from platemark.note import NoteSigner
-from platemark.v1 import ledger_pb2, ledger_pb2_grpc
 from platemark_ledger.boundary import Boundary
 from platemark_ledger.config import ConfigError, Settings
 from platemark_ledger.exits import Exit
 from platemark_ledger.opening import Ledger, Paths, open_ledger
 from platemark_ledger.receipts import Receipts
 from platemark_ledger.sequencer import Sequencer
-from platemark_ledger.service import LedgerService, Limits
+from platemark_ledger.service import SERVICE, LedgerService, Limits
 
 __all__ = ["Running", "open_with", "running", "serve"]
 
 _log = logging.getLogger("platemark.ledger")
-SERVICE = ledger_pb2.DESCRIPTOR.services_by_name["Ledger"].full_name
 _READERS = 4
 # After a fatal fault nothing can be acknowledged any more; reads under way get this long.
 _FAULT_GRACE = 2.0
+_QUIET = 0.05
 # For the last bytes of answers to reach their sockets.
 _LAST_GRACE = 0.5
 
@@ -125,8 +125,7 @@ async def _grpc(
     boundary = Boundary(max_calls=settings.max_calls)
     server = grpc.aio.server(interceptors=[boundary], options=_options(settings, reuse_port=reuse_port))
     limits = Limits(max_batch=settings.max_batch, max_page=settings.max_page, max_list=settings.max_list)
-    service = LedgerService(sequencer, Receipts(ledger), readers=readers, limits=limits)
-    ledger_pb2_grpc.add_LedgerServicer_to_server(service, server)
+    LedgerService(sequencer, Receipts(ledger), readers=readers, limits=limits).register(server)
     checker = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checker, server)
     if settings.reflection:
@@ -147,8 +146,22 @@ async def _grpc(
         with suppress(TimeoutError):
             async with asyncio.timeout(_FAULT_GRACE if failed.done() else settings.drain):
                 await boundary.idle()
+        await _until_quiet(boundary)
         # What is left has outlived the drain time, or is a watcher of our health, who has been told.
         await server.stop(_LAST_GRACE)
+
+
+async def _until_quiet(boundary: Boundary) -> None:
+    """Until no call has been turned away for one pause, or for twenty.
+
+    gRPC drops what has arrived and was not looked at when it shuts down, and its callers see CANCELLED instead of a reason. So
+    those who are sending just now are given theirs first.
+    """
+    for _ in range(20):
+        before = boundary.turned_away
+        await asyncio.sleep(_QUIET)
+        if boundary.turned_away == before:
+            return
 
 
 def _resolve(failed: asyncio.Future[str], reason: str) -> None:
@@ -194,18 +207,39 @@ def _bind(server: grpc.aio.Server, settings: Settings) -> str:
 
 
 def _credentials(settings: Settings) -> grpc.ServerCredentials:
-    key, chain = _read("tls_key", settings.tls_key), _read("tls_certificate", settings.tls_certificate)
+    certificate, key, authority = settings.tls_certificate, settings.tls_key, settings.tls_client_ca
+    assert certificate is not None
     assert key is not None
-    assert chain is not None
-    authority = _read("tls_client_ca", settings.tls_client_ca)
+    _check_tls(certificate, key, authority)
     return grpc.ssl_server_credentials(
-        [(key, chain)], root_certificates=authority, require_client_auth=authority is not None
+        [(_read("tls_key", key), _read("tls_certificate", certificate))],
+        root_certificates=None if authority is None else _read("tls_client_ca", authority),
+        require_client_auth=authority is not None,
     )
 
 
-def _read(name: str, path: Path | None) -> bytes | None:
-    if path is None:
-        return None
+def _check_tls(certificate: Path, key: Path, authority: Path | None) -> None:
+    """GRPC says of any fault here that it cannot bind; OpenSSL, asked first, knows the file."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        # The empty password: an encrypted key must be an error, not a question on somebody's terminal.
+        context.load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as error:
+        raise ConfigError("tls_certificate", f"{certificate} with tls_key {key}: {_reason(error)}") from None
+    try:
+        if authority is not None:
+            context.load_verify_locations(authority)
+    except OSError as error:
+        raise ConfigError("tls_client_ca", f"{authority}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"not usable PEM ({error.reason or error})"
+    return str(error.strerror or error) if isinstance(error, OSError) else str(error)
+
+
+def _read(name: str, path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:

@@ -29,7 +29,9 @@ from platemark_ledger.receipts import EvidenceMembers, Proven, Receipts, Record
 from platemark_ledger.sequencer import Logged, Outcome, Sequencer
 from platemark_ledger.status import CallError, refusal
 
-__all__ = ["LedgerService", "Limits"]
+__all__ = ["SERVICE", "LedgerService", "Limits"]
+
+SERVICE = pb.DESCRIPTOR.services_by_name["Ledger"].full_name
 
 _HASH = 32
 _DIGEST_SIZES = {SHA256: 32, SHA512: 64}
@@ -58,6 +60,10 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         self._receipts = receipts
         self._readers = readers
         self._limits = limits
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Let the server answer for this ledger."""
+        ledger_pb2_grpc.add_LedgerServicer_to_server(self, server)
 
     async def Append(self, request: pb.AppendRequest, context: _Context) -> pb.AppendResponse:
         """Each statement with its own outcome."""

@@ -23,6 +23,7 @@ import enum
 import struct
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import lmdb
@@ -112,6 +113,7 @@ class ReadTransaction:
         self._statements = databases[Table.STATEMENTS]
         self._rows = databases[Table.ROWS]
         self._chain = databases[Table.CHAIN]
+        self._seen_rows: dict[tuple[int, int], bytes | None] = {}
 
     def get(self, table: Table, key: bytes) -> bytes | None:
         """The value of a key, or None."""
@@ -150,9 +152,26 @@ class ReadTransaction:
         received, conditions = _STATEMENT.unpack_from(value)
         return Stored(received, conditions, value[_STATEMENT.size :])
 
+    def statements(self, start: int, stop: int) -> list[Stored]:
+        """The statements start <= index < stop. Raises StoreError when the data does not hold them all."""
+        found = []
+        for key, value in islice(self.scan(Table.STATEMENTS, _U64.pack(start)), stop - start):
+            if key != _U64.pack(start + len(found)):
+                break
+            received, conditions = _STATEMENT.unpack_from(value)
+            found.append(Stored(received, conditions, value[_STATEMENT.size :]))
+        if len(found) != stop - start:
+            raise StoreError(f"statement {start + len(found)} is missing from the data")
+        return found
+
     def row(self, level: int, row: int) -> bytes | None:
         """One row of hashes, as platemark_ledger.rows reads it."""
-        return self._transaction.get(_ROW.pack(level, row), db=self._rows)
+        # A proof asks the same few rows again and again. LMDB leaves Python's lock in every call, so that under load each one may
+        # cost a wait for some other thread; the state that this transaction sees does not change.
+        place = (level, row)
+        if place not in self._seen_rows:
+            self._seen_rows[place] = self._transaction.get(_ROW.pack(level, row), db=self._rows)
+        return self._seen_rows[place]
 
     def chain_index(self, number: int, epoch: int, seq: int, id: bytes) -> int | None:
         """The index of a statement that the log holds already, or None."""
@@ -200,6 +219,20 @@ class WriteTransaction(ReadTransaction):
 
     committed = False
 
+    def __init__(self, transaction: lmdb.Transaction[bytes], databases: dict[Table, lmdb._Database]) -> None:
+        super().__init__(transaction, databases)
+        # What `add_to_chain` has added and `write_chain` has not written yet: place -> (index, id), first logged first.
+        self._new_chain: dict[tuple[int, int, int], list[tuple[int, bytes]]] = {}
+
+    def chain_index(self, number: int, epoch: int, seq: int, id: bytes) -> int | None:
+        """As ReadTransaction, with what this transaction has added."""
+        added = self._new_chain.get((number, epoch, seq), ())
+        return next((index for index, each in added if each == id), None) or super().chain_index(number, epoch, seq, id)
+
+    def chain_at(self, number: int, epoch: int, seq: int) -> list[tuple[int, bytes]]:
+        """As ReadTransaction, with what this transaction has added."""
+        return super().chain_at(number, epoch, seq) + self._new_chain.get((number, epoch, seq), [])
+
     def put(self, table: Table, key: bytes, value: bytes) -> None:
         """Set a key."""
         if not self._transaction.put(key, value, db=self._databases[table]):
@@ -229,10 +262,22 @@ class WriteTransaction(ReadTransaction):
     def put_row(self, level: int, row: int, hashes: bytes) -> None:
         """Set one row of hashes."""
         self._put(self._rows, _ROW.pack(level, row), hashes)
+        self._seen_rows[level, row] = hashes
 
     def add_to_chain(self, number: int, epoch: int, seq: int, id: bytes, index: int) -> None:
-        """Note a statement in its key's chain; its place and id are new."""
-        self._put(self._chain, _CHAIN.pack(number, epoch, seq, id), _U64.pack(index))
+        """Note a statement in its key's chain; its place and id are new. The chain methods see it at once."""
+        self._new_chain.setdefault((number, epoch, seq), []).append((index, id))
+
+    def write_chain(self) -> None:
+        """Write what was noted, in the order of the keys and in one call."""
+        items = sorted(
+            (_CHAIN.pack(*place, id), _U64.pack(index)) for place, added in self._new_chain.items() for index, id in added
+        )
+        with self._transaction.cursor(self._chain) as cursor:
+            consumed, added = cursor.putmulti(items, overwrite=False)
+        if (consumed, added) != (len(items), len(items)):
+            raise StoreError(f"only {added} of {len(items)} new places of chains could be written")
+        self._new_chain.clear()
 
     def set_chain_head(self, number: int, head: ChainHead) -> None:
         """Set the furthest statement of a key."""

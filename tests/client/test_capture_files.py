@@ -178,7 +178,7 @@ def _frames_of(fragments: list[bytes], syntax: str, *, table: bytes = b"", frame
             "an RLE frame has 2 segments, the header says 1",
         ),
         (_frames_of([struct.pack("<16I", 1, 99, *[0] * 14)], RLE), "the offsets of the RLE segments are out of order"),
-        (_frames_of([struct.pack("<16I", 1, 64, *[0] * 14) + b"\xf2\1"], RLE), "an RLE segment holds 15 bytes, the"),
+        (_frames_of([struct.pack("<16I", 1, 64, *[0] * 14) + b"\xf2\1"], RLE), "run-length data holds 15 bytes, the"),
         (_frames_of([b"ab", b"cd", b"ef"], RLE, frames=2), "3 fragments cannot be divided into 2 frames"),
         (
             _frames_of([b"ab", b"cd"], RLE, frames=2, table=bytes(4)),
@@ -200,6 +200,7 @@ def test_a_broken_dicom_file_is_one_error_with_its_reason(tmp_path: Path, data: 
     assert reason in measurement.absent["pixels"]
     assert "file" in measurement.digests
     assert "pixels" not in measurement.digests
+    assert frozenset(measurement.absent) == measurement.uncomputed
 
 
 @pytest.mark.parametrize(
@@ -219,6 +220,7 @@ def test_a_sound_file_without_canonical_pixels_says_why(tmp_path: Path, data: by
     measurement = measure(_write(tmp_path, data))
     assert reason in measurement.absent["pixels"]
     assert {"file", "dataset"} == set(measurement.digests)
+    assert frozenset() == measurement.uncomputed
 
 
 @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG, DEFLATED])
@@ -321,6 +323,7 @@ def test_a_missing_decoder_leaves_pixels_out(tmp_path: Path, monkeypatch: pytest
     assert (list(measurement.digests), measurement.missing_extra) == (["file"], "image")
     reason = 'decoding this file needs decoders that are not installed: pip install "platemark[image]"'
     assert {"pixels": reason} == dict(measurement.absent)
+    assert {"pixels"} == measurement.uncomputed
 
 
 def test_a_child_that_is_killed_is_one_error() -> None:

@@ -110,7 +110,12 @@ def test_decoding_never_fails(data: bytes, character_sets: str) -> None:
 
 
 def test_long_values_are_replaced_by_their_digest() -> None:
-    """A value above 4096 bytes is committed as its SHA-256, so that it still compares."""
-    assert _values.bounded("x" * 4096) == "x" * 4096
-    assert _values.bounded("x" * 4097).startswith("sha-256:")
-    assert _values.bounded("x" * 4097) != _values.bounded("x" * 4098)
+    """A value above 4093 bytes is committed as its SHA-256, so that it still compares."""
+    assert _values.bounded("x" * 4093) == "x" * 4093
+    assert _values.bounded("x" * 4094).startswith("sha-256:")
+    assert _values.bounded("x" * 4094) != _values.bounded("x" * 4095)
+
+
+def test_trimming_leaves_no_text_outside_nfc() -> None:
+    """A combining character that trimming brings next to a separator is composed with it."""
+    assert _values.bounded(_values.person_name("a= \u0338b")) == "a\u2260b"

@@ -11,9 +11,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from platemark import statement
 from platemark.key_files import read_private
@@ -90,6 +90,7 @@ class Place:
 
     @property
     def trusted(self) -> Trusted:
+        """The log's key and origin, as its founder would hand them out."""
         return Trusted((parse_vkey(self.facts["vkey"]),), ORIGIN)
 
     def registrar(self) -> Writer:
@@ -98,9 +99,9 @@ class Place:
         return Writer(key, self.facts["registrar_issuer"], bytes.fromhex(self.facts["log_id"]), epoch=time.time_ns())
 
     @contextmanager
-    def served(self, *options: str, **environment: str) -> Iterator[Live]:
+    def served(self, *options: str, **changes: str) -> Iterator[Live]:
         """The ledger on a free loopback port; drained and gone, all processes of it, when the block ends."""
-        live = Live.start(self, *options, **environment)
+        live = Live.start(self, *options, **changes)
         try:
             yield live
         finally:
@@ -119,11 +120,14 @@ class Live:
     clients: list[LedgerClient] = field(default_factory=list)
 
     @classmethod
-    def start(cls, place: Place, *options: str, **environment: str) -> Live:
+    def start(cls, place: Place, *options: str, **changes: str) -> Live:
+        """Returns once calls are taken. AssertionError with the log when the ledger ends instead."""
         log = place.directory / "serve.log"
         command = [*PROGRAM, "serve", str(place.directory), "--listen", "127.0.0.1:0", "--json", *options]
         with log.open("a") as errors:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=_environment(environment))
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment(changes)
+            )
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
@@ -145,6 +149,7 @@ class Live:
         return writer
 
     def signal(self, number: signal.Signals) -> None:
+        """To the supervisor."""
         os.kill(self.process.pid, number)
 
     def wait(self) -> int:
@@ -164,10 +169,10 @@ class Live:
         return self.wait()
 
 
-def found(directory: Path, *options: str, **environment: str) -> Place:
+def found(directory: Path, *options: str, **changes: str) -> Place:
     """A new ledger in a new directory, through the command line."""
     command = [*PROGRAM, "init", str(directory), "--origin", ORIGIN, "--json", *options]
-    done = subprocess.run(command, capture_output=True, text=True, env=_environment(environment), check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(changes), check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return Place(directory, json.loads(done.stdout))
 
@@ -180,12 +185,13 @@ def only(outcomes: tuple[Outcome, ...]) -> Logged:
 
 
 def refused(outcome: Outcome) -> tuple[str, str, list[str]]:
-    """gRPC code, reason and fields of a refusal."""
+    """GRPC code, reason and fields of a refusal."""
     assert isinstance(outcome, Refused), outcome
     return outcome.status, outcome.info, [violation.field for violation in outcome.violations]
 
 
-def _environment(changes: dict[str, str]) -> dict[str, str]:
+def environment(changes: dict[str, str]) -> dict[str, str]:
+    """This process's environment without settings of a ledger but the given ones."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PLATEMARK_LEDGER_")}
     # PYTHONWARNINGS: the ledger's processes turn warnings into errors as the tests do.
     return {**kept, "PYTHONWARNINGS": "error", **{f"PLATEMARK_LEDGER_{name}": value for name, value in changes.items()}}

@@ -68,9 +68,7 @@ def test_an_id_of_another_length_is_refused(live: Live, method: str) -> None:
     assert (caught.value.info, [each.field for each in caught.value.violations]) == ("INVALID_ARGUMENT", ["id"])
 
 
-@pytest.mark.parametrize(
-    "request_type", [pb.GetStatementRequest, pb.GetEvidenceRequest, pb.GetInclusionProofRequest]
-)
+@pytest.mark.parametrize("request_type", [pb.GetStatementRequest, pb.GetEvidenceRequest, pb.GetInclusionProofRequest])
 def test_a_question_about_no_statement_is_refused(
     live: Live, request_type: type[pb.GetStatementRequest | pb.GetEvidenceRequest | pb.GetInclusionProofRequest]
 ) -> None:

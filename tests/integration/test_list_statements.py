@@ -37,7 +37,13 @@ def test_device_key_and_kind_select(live: Live) -> None:
 
 @pytest.mark.parametrize(
     ("stated", "count"),
-    [((None, None), 3), ((NOW - 2 * HOUR, None), 2), ((NOW - 2 * HOUR, NOW), 1), ((None, NOW - 3 * HOUR), 0), ((NOW, NOW), 0)],
+    [
+        ((None, None), 3),
+        ((NOW - 2 * HOUR, None), 2),
+        ((NOW - 2 * HOUR, NOW), 1),
+        ((None, NOW - 3 * HOUR), 0),
+        ((NOW, NOW), 0),
+    ],
 )
 def test_stated_times_select_from_inclusive_until_exclusive(
     live: Live, stated: tuple[int | None, int | None], count: int

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
+from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from integration.live import Live, only
+from integration.live import Live, Place, only
 from integration.wire import Said, said
 
 from platemark.rpc import DeadlineError, Retry, TooLargeError
@@ -32,19 +35,15 @@ RPCS = (
 @pytest.mark.parametrize("rpc", RPCS)
 def test_bytes_that_are_no_message_are_the_callers_fault(live: Live, rpc: str) -> None:
     """Every RPC answers malformed protobuf with INVALID_ARGUMENT and our reason, not with a fault of its own."""
-    with grpc.insecure_channel(live.address) as channel:
-        kind = channel.unary_stream if rpc == "ListStatements" else channel.unary_unary
-        call = kind(f"/{SERVICE}/{rpc}")
-        with pytest.raises(grpc.RpcError) as caught:
-            list(call(b"\xff\xff\xff")) if rpc == "ListStatements" else call(b"\xff\xff\xff")
+    with grpc.insecure_channel(live.address) as channel, pytest.raises(grpc.RpcError) as caught:
+        _call(channel, rpc, b"\xff\xff\xff")
     assert said(caught.value) == Said(grpc.StatusCode.INVALID_ARGUMENT, "platemark", "MALFORMED_MESSAGE", ())
 
 
 def test_an_unknown_method_is_unimplemented(live: Live) -> None:
     """RPCs of later releases are told apart from failures."""
-    with grpc.insecure_channel(live.address) as channel:
-        with pytest.raises(grpc.RpcError) as caught:
-            channel.unary_unary(f"/{SERVICE}/AppendStream")(b"")
+    with grpc.insecure_channel(live.address) as channel, pytest.raises(grpc.RpcError) as caught:
+        _call(channel, "AppendStream", b"")
     assert said(caught.value).code is grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -58,17 +57,23 @@ def test_unknown_fields_of_a_later_client_are_ignored(live: Live) -> None:
     """A field that this release does not know (number 1000) does not disturb the fields that it does."""
     raw = pb.GetStatementRequest(index=0).SerializeToString() + b"\xc0\x3e\x01"
     with grpc.insecure_channel(live.address) as channel:
-        reply = channel.unary_unary(f"/{SERVICE}/GetStatement", response_deserializer=pb.GetStatementResponse.FromString)(raw)
+        (answer,) = _call(channel, "GetStatement", raw)
+    reply = pb.GetStatementResponse.FromString(answer)
     assert reply.statement.id.hex() == live.place.facts["log_id"]
 
 
-def test_a_deadline_that_has_passed_is_not_queued(live: Live) -> None:
+def test_a_deadline_that_has_passed_is_not_queued(place: Place) -> None:
     """The ledger does not work for a caller that no longer waits: nothing of the call is in the log."""
-    raw = live.device("deadline").capture()
-    client = live.client(retry=Retry(attempts=1))
-    with pytest.raises(DeadlineError):
-        client.append([raw], timeout=1e-9)
-    assert not only(live.client().append([raw]).outcomes).duplicate
+    with place.served() as live:
+        raw = live.device("deadline").capture()
+        client = live.client(retry=Retry(attempts=1))
+        client.checkpoint()
+        # The worker sees the call only after its deadline: it is stopped while the call arrives.
+        os.kill(live.workers[0], signal.SIGSTOP)
+        with pytest.raises(DeadlineError):
+            client.append([raw], timeout=0.2)
+        os.kill(live.workers[0], signal.SIGCONT)
+        assert not only(live.client().append([raw]).outcomes).duplicate
 
 
 def test_a_caller_that_leaves_disturbs_nobody(live: Live) -> None:
@@ -106,7 +111,7 @@ def test_a_connection_that_breaks_off_or_talks_nonsense_disturbs_nobody(live: Li
 def test_health_says_serving(live: Live, name: str) -> None:
     """The standard health service answers for the server and for the ledger."""
     with grpc.insecure_channel(live.address) as channel:
-        reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=name))
+        reply = _health(channel).Check(health_pb2.HealthCheckRequest(service=name))
     assert reply.status == health_pb2.HealthCheckResponse.SERVING
 
 
@@ -117,3 +122,16 @@ def test_reflection_shows_the_ledger_with_exactly_its_rpcs(live: Live) -> None:
         described = database.FindFileContainingSymbol(SERVICE)
         assert SERVICE in database.get_services()
     assert sorted(method.name for method in described.service[0].method) == sorted(RPCS)
+
+
+def _call(channel: grpc.Channel, rpc: str, raw: bytes) -> list[bytes]:
+    """The answers to raw request bytes, as raw bytes."""
+    if rpc == "ListStatements":
+        stream: grpc.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(f"/{SERVICE}/{rpc}")
+        return list(stream(raw))
+    call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/{rpc}")
+    return [call(raw)]
+
+
+def _health(channel: grpc.Channel) -> Any:
+    return health_pb2_grpc.HealthStub(channel)

@@ -1,7 +1,7 @@
 """Decoding of PNG files and TIFF pages in the child process: the only importer of imagecodecs.
 
-imagecodecs (BSD) wraps libpng and has wheels for every platform that platemark runs on. Of TIFF it does only LZW and
-PackBits: strips, tiles, planes, predictor and palette are put together here, so that a short strip is an error and
+imagecodecs (BSD) wraps libpng and has wheels for every platform that platemark runs on. Of TIFF it does only LZW:
+strips, tiles, planes, predictor and palette are put together here, so that a short strip is an error and
 never silently filled with zeros.
 """
 
@@ -14,6 +14,7 @@ import imagecodecs
 import numpy as np
 
 from platemark.capture._faults import MalformedError
+from platemark.capture._rle import unpack_runs
 
 __all__ = ["decode_png", "decode_tiff_page"]
 
@@ -83,8 +84,9 @@ def _unpack(compression: str, blob: bytes, expected: int) -> bytes:
             return inflater.decompress(blob, expected)
         except zlib.error as error:
             raise MalformedError(f"a TIFF strip or tile is corrupt ({error})") from error
-    decode = imagecodecs.lzw_decode if compression == "lzw" else imagecodecs.packbits_decode
-    return bytes(decode(blob, out=expected))
+    if compression == "packbits":
+        return unpack_runs(blob, expected)
+    return bytes(imagecodecs.lzw_decode(blob, out=expected))
 
 
 def _canonical(job: dict[str, Any], page: Any) -> bytes:

@@ -56,7 +56,7 @@ class Walker:
     checked against the bytes that are there before it is used. Raises MalformedError.
     """
 
-    def __init__(  # where, and how it is encoded
+    def __init__(
         self, file: BinaryIO, start: int, end: int, *, explicit: bool, little: bool, wanted: frozenset[int]
     ) -> None:
         self._file, self._position, self._end = file, start, end
@@ -129,7 +129,7 @@ class Walker:
         self._seek(offset + length)
         return Element(tag, vr, offset, length, items) if keep else None
 
-    def _sequence(  # the state of one level
+    def _sequence(
         self, tag: int, end: int, depth: int, vr: bytes, *, delimited: bool, keep: bool
     ) -> tuple[DataSet, ...]:
         """The items of a sequence (PS3.5 7.5); inside UN they are implicit VR little endian (PS3.5 6.2.2 note 2)."""

@@ -31,9 +31,9 @@ def segment_attributes(data: bytes) -> tuple[int, dict[str, AttributeValue]]:
     try:
         reader = TiffReader(io.BytesIO(data), len(data))
         directory = reader.first()
-        return orientation_of(reader, directory), exif_attributes(reader, directory)
     except MalformedError:
         return 1, {}
+    return orientation_of(reader, directory), exif_attributes(reader, directory)
 
 
 def orientation_of(reader: TiffReader, directory: Directory) -> int:
@@ -107,9 +107,16 @@ def _position(reader: TiffReader, gps: Directory) -> str | None:
         parts.append(_decimal(-degrees if _text(reader, gps.get(reference)) == negative else degrees, 7))
     height = _rationals(reader, gps.get(6), 1)
     if height:
-        below = gps[5].count == 1 and reader.integers(gps[5])[0] == 1 if 5 in gps else False
-        parts.append(_decimal(-height[0] if below else height[0], 2))
+        parts.append(_decimal(-height[0] if _below_sea_level(reader, gps.get(5)) else height[0], 2))
     return _values.join(parts)
+
+
+def _below_sea_level(reader: TiffReader, entry: Entry | None) -> bool:
+    """GPSAltitudeRef is 1."""
+    try:
+        return entry is not None and entry.count == 1 and reader.integers(entry) == [1]
+    except MalformedError:
+        return False
 
 
 def _rationals(reader: TiffReader, entry: Entry | None, count: int) -> list[Fraction] | None:

@@ -17,17 +17,13 @@ __all__ = ["pixels_root", "px2_prefix", "pxi_prefix"]
 _NAMES = {SHA256: "sha256", SHA512: "sha512"}
 
 
-def px2_prefix(  # the fields of the hashed header, no more
-    *, rows: int, columns: int, samples: int, width: int, representation: int, photometric: str
-) -> bytes:
+def px2_prefix(*, rows: int, columns: int, samples: int, width: int, representation: int, photometric: str) -> bytes:
     """What precedes the samples in the digest of a DICOM frame; all integers big-endian."""
     fixed = struct.pack(">IIHBB", rows, columns, samples, width, representation)
     return b"PX2\0" + fixed + photometric.encode("ascii") + b"\0"
 
 
-def pxi_prefix(  # the fields of the hashed header, no more
-    *, rows: int, columns: int, samples: int, width: int, orientation: int, photometric: str
-) -> bytes:
+def pxi_prefix(*, rows: int, columns: int, samples: int, width: int, orientation: int, photometric: str) -> bytes:
     """What precedes the samples in the digest of an image frame; all integers big-endian."""
     fixed = struct.pack(">IIHBB", rows, columns, samples, width, orientation)
     return b"PXI\0" + fixed + photometric.encode("ascii") + b"\0"

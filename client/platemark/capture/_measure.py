@@ -54,6 +54,13 @@ class _Draft:
     frames: int | None = None
     absent: dict[str, str] = field(default_factory=dict)
     missing_extra: str | None = None
+    uncomputed: set[str] = field(default_factory=set)
+
+    def leave_out(self, rung: str, reason: str, *, computable: bool) -> None:
+        """Note why a rung is absent; `computable` when the file may well have it and another run could tell."""
+        self.absent[rung] = reason
+        if computable:
+            self.uncomputed.add(rung)
 
 
 def measure(
@@ -64,7 +71,8 @@ def measure(
     With `pixels` false the `pixels` rung is left out. A file that is truncated, corrupt or beyond the limits raises
     DecodeError, because registering it would register something that is not the image; with `tolerant` (the verifier's
     choice) its `file` rung, and what else still stands, is returned and `absent` has the reason. A decoder that is not
-    installed never raises: `absent` says which line installs it and `missing_extra` which extra.
+    installed never raises: `absent` says which line installs it and `missing_extra` which extra. `uncomputed` holds the
+    rungs that are absent for a reason of the second or third kind or because they were not asked for.
 
     Memory does not grow with the size of the file, except by one compressed frame. The file is read more than once;
     CaptureError when it changes meanwhile, and for everything that is not a readable regular file. NotAnImageError for
@@ -90,10 +98,11 @@ def measure(
         frames=draft.frames,
         absent=draft.absent,
         missing_extra=draft.missing_extra,
+        uncomputed=frozenset(draft.uncomputed),
     )
 
 
-def _measure(  # the options of measure
+def _measure(
     path: str | os.PathLike[str], file: BinaryIO, size: int, *, pixels: bool, tolerant: bool, limits: Limits
 ) -> _Draft:
     magic = file.read(_MAGIC_BYTES)
@@ -105,7 +114,7 @@ def _measure(  # the options of measure
     raise NotAnImageError(path, "is not a DICOM, PNG, JPEG or TIFF file")
 
 
-def _measure_image(  # the options of measure
+def _measure_image(
     kind: type[Png | Jpeg | Tiff],
     file: BinaryIO,
     size: int,
@@ -122,7 +131,7 @@ def _measure_image(  # the options of measure
     except MalformedError as error:
         if not tolerant:
             raise
-        draft.absent["pixels"] = str(error)
+        draft.leave_out("pixels", str(error), computable=True)
     _hash(draft, file, {"file": (Digester(), 0)})
     return draft
 
@@ -143,9 +152,9 @@ def _measure_dicom(file: BinaryIO, size: int, *, pixels: bool, tolerant: bool, l
     except MalformedError as error:
         if not tolerant:
             raise
-        draft.absent["pixels"] = str(error)
+        draft.leave_out("pixels", str(error), computable=True)
         if "dataset" not in tails:
-            draft.absent["dataset"] = str(error)
+            draft.leave_out("dataset", str(error), computable=True)
     _hash(draft, file, tails)
     return draft
 
@@ -160,18 +169,19 @@ def _pixels(
 ) -> None:
     """Fill in the `pixels` rung, or the reason why it is absent. Raises MalformedError unless `tolerant`."""
     if not wanted:
-        draft.absent["pixels"] = _NOT_ASKED
+        draft.leave_out("pixels", _NOT_ASKED, computable=True)
         return
     try:
         draft.digests["pixels"], draft.frames = compute(limits)
     except UndefinedRungError as error:
-        draft.absent["pixels"] = str(error)
+        draft.leave_out("pixels", str(error), computable=False)
     except NoCodecError as error:
-        draft.absent["pixels"], draft.missing_extra = str(error), error.extra
+        draft.leave_out("pixels", str(error), computable=True)
+        draft.missing_extra = error.extra
     except MalformedError as error:
         if not tolerant:
             raise
-        draft.absent["pixels"] = str(error)
+        draft.leave_out("pixels", str(error), computable=True)
 
 
 def _hash(draft: _Draft, file: BinaryIO, tails: dict[str, tuple[Digester, int]]) -> None:

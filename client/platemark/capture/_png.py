@@ -51,7 +51,7 @@ def read_png(file: BinaryIO, size: int) -> PngFile:
     exif = b""
     while True:
         kind, length = _chunk_head(file, position, size)
-        keep = kind == b"IHDR" or (kind == b"eXIf" and length <= _MAX_EXIF)
+        keep = kind == b"IHDR" or (kind == b"eXIf" and not exif and length <= _MAX_EXIF)
         body = _checked_body(file, position, kind, length, keep=keep)
         if (kind == b"IHDR") != (not header):
             raise MalformedError("IHDR is not the first chunk, or not the only one")
@@ -60,7 +60,7 @@ def read_png(file: BinaryIO, size: int) -> PngFile:
             if length != 13:
                 raise MalformedError("IHDR is not 13 bytes long")
         if kind == b"eXIf":
-            exif = body
+            exif = exif or body
         kinds.add(kind)
         position += length + 12
         if kind == b"IEND":

@@ -12,7 +12,7 @@ from platemark.capture._samples import canonical_words, interleave
 if TYPE_CHECKING:
     from platemark.capture._pixel_module import PixelModule
 
-__all__ = ["decode_rle_frame"]
+__all__ = ["decode_rle_frame", "unpack_runs"]
 
 _HEADER = 64
 _NO_OPERATION = 128
@@ -30,7 +30,7 @@ def decode_rle_frame(data: bytes, module: PixelModule) -> bytes:
     if bounds[0] != _HEADER or any(a > b for a, b in pairwise(bounds)):
         raise MalformedError("the offsets of the RLE segments are out of order")
     pixels = module.rows * module.columns
-    bytes_of = [_unpack(data[bounds[i] : bounds[i + 1]], pixels) for i in range(count)]
+    bytes_of = [unpack_runs(data[bounds[i] : bounds[i + 1]], pixels) for i in range(count)]
     words = []
     for sample in range(module.samples):
         planes = bytes_of[sample * module.width : (sample + 1) * module.width]
@@ -44,8 +44,8 @@ def decode_rle_frame(data: bytes, module: PixelModule) -> bytes:
     return interleave(words, module.width)
 
 
-def _unpack(data: bytes, expected: int) -> bytes:
-    """Byte-wise run length decoding (PS3.5 G.3.2); padding after the last run is ignored."""
+def unpack_runs(data: bytes, expected: int) -> bytes:
+    """The first `expected` bytes of run-length data (PS3.5 G.3.2; TIFF 6.0 section 9, PackBits). Raises MalformedError."""
     out = bytearray()
     position, end = 0, len(data)
     while len(out) < expected and position < end:
@@ -58,5 +58,5 @@ def _unpack(data: bytes, expected: int) -> bytes:
             out += data[position : position + 1] * (257 - control)
             position += 1
     if len(out) < expected:
-        raise MalformedError(f"an RLE segment holds {len(out)} bytes, the header says {expected}")
+        raise MalformedError(f"run-length data holds {len(out)} bytes, the header says {expected}")
     return bytes(out[:expected])

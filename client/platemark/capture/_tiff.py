@@ -165,7 +165,9 @@ class _PageReader:
         text, base = _COLOURS[colour]
         extra = self._many(_EXTRA_SAMPLES, [])
         if stored_samples != base + len(extra):
-            raise MalformedError(f"a TIFF page of photometric interpretation {colour} has {stored_samples} samples")
+            raise UndefinedRungError(
+                f"TIFF photometric interpretation {colour} with {stored_samples} samples is not covered"
+            )
         if extra and (len(extra) > 1 or extra[0] not in _ALPHAS or colour == _PALETTE):
             raise UndefinedRungError("TIFF extra samples other than one alpha are not covered")
         suffix = _ALPHAS[extra[0]] if extra else ""

@@ -11,7 +11,7 @@ __all__ = ["bounded", "canonical_decimal", "date", "date_time", "join", "person_
 _DECIMAL = re.compile(r"([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,3}))?", re.ASCII)
 _OFFSET = re.compile(r"[+-]\d{4}$", re.ASCII)
 _MAX_DECIMAL = 64
-_MAX_TEXT = 4096
+_MAX_TEXT = 4093
 
 
 def text(value: str) -> str:
@@ -71,6 +71,11 @@ def join(values: list[str]) -> str | None:
 
 
 def bounded(value: str) -> str:
-    """The value, or "sha-256:" and the hex digest of its UTF-8 when that is longer than 4096 bytes."""
-    data = value.encode()
-    return value if len(data) <= _MAX_TEXT else f"sha-256:{hashlib.sha256(data).hexdigest()}"
+    """The value in NFC, or "sha-256:" and the hex digest of its UTF-8 when that is longer than 4093 bytes.
+
+    4093 bytes of text are 4096 bytes of CBOR, the most that an attribute may have. NFC comes last: trimming can bring a
+    combining character next to a separator that composes with it.
+    """
+    final = unicodedata.normalize("NFC", value)
+    data = final.encode()
+    return final if len(data) <= _MAX_TEXT else f"sha-256:{hashlib.sha256(data).hexdigest()}"

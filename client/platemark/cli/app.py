@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from inspect import cleandoc
 from typing import Annotated
 
 import typer
@@ -16,6 +17,7 @@ from platemark.errors import DecoderMissingError, PlatemarkError
 
 __all__ = ["app", "main"]
 
+_VERBATIM = ("Example", "Exit codes")
 USAGE, SOFTWARE, INTERRUPTED, CLOSED = 2, 70, 130, 141
 
 app = typer.Typer(
@@ -43,15 +45,25 @@ def _common(
         raise typer.Exit
 
 
-app.command("keygen")(keygen.keygen)
-app.command("enrol")(enrol.enrol)
-app.command("sign")(capture.sign)
-app.command("submit")(capture.submit)
-app.command("capture")(capture.capture)
-app.command("lookup")(fetch.lookup)
-app.command("fetch")(fetch.fetch)
-app.command("verify")(verify.verify)
-app.command("inspect")(inspection.inspect)
+def _help(command: Callable[..., None]) -> str:
+    """The docstring, with its paragraphs of examples and exit codes kept line by line, as click's mark asks."""
+    paragraphs = cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join("\b\n" + each if each.startswith(_VERBATIM) else each for each in paragraphs)
+
+
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "keygen": keygen.keygen,
+    "enrol": enrol.enrol,
+    "sign": capture.sign,
+    "submit": capture.submit,
+    "capture": capture.capture,
+    "lookup": fetch.lookup,
+    "fetch": fetch.fetch,
+    "verify": verify.verify,
+    "inspect": inspection.inspect,
+}
+for _name, _command in _COMMANDS.items():
+    app.command(_name, help=_help(_command))(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

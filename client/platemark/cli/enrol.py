@@ -84,9 +84,7 @@ def enrol(
     registrar_uri: Annotated[
         str | None, typer.Option(metavar="URI", help="The registrar's URI. Default: its state, else the log's policy.")
     ] = None,
-    not_before: Annotated[
-        int | None, typer.Option(parser=parse_time, metavar="TIME", help="Default: now.")
-    ] = None,
+    not_before: Annotated[int | None, typer.Option(parser=parse_time, metavar="TIME", help="Default: now.")] = None,
     not_after: Annotated[
         int | None, typer.Option(parser=parse_time, metavar="TIME", help="Default: not-before and --valid-days.")
     ] = None,
@@ -112,13 +110,11 @@ def enrol(
 
     The key never has to leave the device: it makes a request there, and a registrar answers it elsewhere.
 
-    \b
     Examples:
-      platemark enrol --key dx1.pem --device https://hospital.example/dx1 --role modality \\
-          --log ID --request-out dx1.request                            # on the device
-      platemark enrol --request dx1.request --registrar registrar.pem   # at the registrar's
-      platemark enrol --key dx1.pem --device https://hospital.example/dx1 --role modality \\
-          --registrar registrar.pem --attribute device_serial_number=4711   # both at once
+      on the device:         platemark enrol --key dx1.pem --device https://hospital.example/dx1 --role modality --log ID
+      at the registrar's:    platemark enrol --request dx1.request --registrar registrar.pem
+      or both at once:       platemark enrol --key dx1.pem --device https://hospital.example/dx1 --role modality
+                               --registrar registrar.pem --attribute device_serial_number=4711
     """
     if (key is None) == (request is None) or (registrar is None and request is not None):
         raise typer.BadParameter("give --key (device), --request and --registrar (registrar), or --key and --registrar")
@@ -244,7 +240,7 @@ def _report(logged: Logged, signed: Statement, target: Path, *, as_json: bool) -
             }
         )
         return
-    output.say(f"enrolled {payload['device']} as {payload['role']}, leaf {logged.statement.index}")
+    output.say(f"enrolled {payload['device']!s} as {payload['role']!s}, leaf {logged.statement.index}")
     output.say(f"  key id     {key_id.hex()}")
     output.say(f"  registrar  {signed.issuer}")
     output.say(f"  log        {cast('bytes', payload['log']).hex()}")
@@ -255,7 +251,13 @@ def _write_request(path: Path, asked: EnrolmentRequest, *, force: bool, as_json:
     (files.replace if force else files.create)(path, asked.to_bytes())
     if as_json:
         output.say_json(
-            {"request": str(path), "kid": asked.verifier.kid, "device": asked.device, "role": asked.role, "log": asked.log}
+            {
+                "request": str(path),
+                "kid": asked.verifier.kid,
+                "device": asked.device,
+                "role": asked.role,
+                "log": asked.log,
+            }
         )
         return
     output.say(f"request  {output.printable(path)} (send it to a registrar; it holds no secret)")

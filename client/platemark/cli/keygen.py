@@ -36,7 +36,6 @@ def keygen(
 ) -> None:
     """Make a key pair: PKCS#8 PEM, mode 0600, encrypted when a passphrase is given, never overwritten.
 
-    \b
     Example:
       platemark keygen dx1.pem
       platemark keygen camera.pem --algorithm ed25519 --passphrase-file secret.txt

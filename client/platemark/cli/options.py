@@ -13,8 +13,8 @@ from platemark.cli.times import parse_time
 __all__ = [
     "DEFAULT_SERVER",
     "AsJson",
-    "Attribute",
     "At",
+    "Attribute",
     "Device",
     "DisclosureFile",
     "Force",

@@ -46,7 +46,7 @@ def printable(value: object) -> str:
 
 def say(text: str = "") -> None:
     """A line, or several, on standard output. The text is ours, or went through `printable`."""
-    _write(text if text.endswith("\n") else text + "\n")
+    _write(text + "\n")
 
 
 def say_json(value: object) -> None:

@@ -20,10 +20,7 @@ _UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": _SECOND}
 
 def parse_time(text: str) -> int:
     """Unix nanoseconds of `2031-05-04T03:02:01.5Z`, `2031-05-04` (midnight UTC) or `1935543721500000000`."""
-    if text.isascii() and text.isdigit() and len(text) <= 19:
-        value = int(text)
-    else:
-        value = _rfc3339(text)
+    value = int(text) if text.isascii() and text.isdigit() and len(text) <= 19 else _rfc3339(text)
     if not 0 <= value <= _MAX:
         raise typer.BadParameter(f"{text}: before 1970 or after 2262")
     return value

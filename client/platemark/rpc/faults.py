@@ -44,7 +44,9 @@ _REFUSALS = {
 def translate(error: AioRpcError) -> RpcError:
     """Our error for a failed call."""
     code, text = error.code(), error.details() or error.code().name
-    if code is grpc.StatusCode.UNAVAILABLE:
+    # CANCELLED from the other side (our own cancelling raises CancelledError) is how a server's shutdown drops a call that it
+    # had not looked at yet.
+    if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
         return UnavailableError(text)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineError(text)

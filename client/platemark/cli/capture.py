@@ -1,0 +1,272 @@
+"""`platemark sign`, `platemark submit` and `platemark capture`, which is both."""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from platemark.chain import Chain
+from platemark.cli import capturing, media, output
+from platemark.cli.connect import Connection, load_trust
+from platemark.cli.options import (
+    DEFAULT_SERVER,
+    AsJson,
+    Attribute,
+    Device,
+    Force,
+    Key,
+    PassphraseFile,
+    Server,
+    TlsAuthority,
+    TlsCertificate,
+    TlsKey,
+    TlsName,
+    Trust,
+    parse_attributes,
+)
+from platemark.cli.passphrases import open_key
+from platemark.cli.times import parse_duration, parse_time
+from platemark.errors import PlatemarkError
+from platemark.signing import Clock
+
+__all__ = ["ClockSource", "Origin", "capture", "sign", "submit"]
+
+
+class Origin(enum.StrEnum):
+    """How the image came to whoever signs it."""
+
+    MODALITY_SIGNED = "modality-signed"
+    GATEWAY_RECEIVED = "gateway-received"
+    IMPORTED_LATER = "imported-later"
+
+
+class ClockSource(enum.StrEnum):
+    """Where the device's clock gets its time."""
+
+    PTP = "ptp"
+    NTP = "ntp"
+    GNSS = "gnss"
+    RTC = "rtc"
+    HOST = "host"
+    UNKNOWN = "unknown"
+
+
+Images: TypeAlias = Annotated[list[Path], typer.Argument(metavar="IMAGE_OR_FOLDER...", help="Folders are walked.")]
+OriginOption: TypeAlias = Annotated[
+    Origin | None,
+    typer.Option("--origin", help="Default: gateway-received for a gateway's key, else modality-signed."),
+]
+Captured: TypeAlias = Annotated[
+    int | None,
+    typer.Option(parser=parse_time, metavar="TIME", help="When it was captured. Default: the moment of signing."),
+]
+Source: TypeAlias = Annotated[ClockSource, typer.Option("--clock-source", help="Where the time comes from.")]
+ClockError: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        parser=parse_duration, metavar="DURATION", help="Bound of the clock's error, like 5ms. Default: unknown."
+    ),
+]
+NewEpoch: TypeAlias = Annotated[
+    bool, typer.Option("--new-epoch", help="Begin a new chain: KEY.state came back from a backup.")
+]
+Out: TypeAlias = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Write statements and disclosures here. Default: beside the image.")
+]
+
+
+def sign(
+    images: Images,
+    *,
+    key: Key,
+    device: Device = None,
+    out: Out = None,
+    origin: OriginOption = None,
+    captured: Captured = None,
+    clock_source: Source = ClockSource.HOST,
+    clock_error: ClockError = None,
+    attribute: Attribute = None,
+    new_epoch: NewEpoch = False,
+    force: Force = False,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sign images; nothing is sent. Writes IMAGE.statement (for the ledger) and IMAGE.disclosure (keep it).
+
+    Example:
+      platemark sign scan.dcm --key dx1.pem --device https://hospital.example/dx1
+    """
+    found = media.find(images, out=out)
+    signing = _signing(
+        key, passphrase_file, device=device, origin=origin, captured=captured, clock=Clock(clock_source.value, clock_error),
+        attribute=attribute, new_epoch=new_epoch, force=force,
+    )  # fmt: skip
+    items = []
+    with output.progress("signing", len(found)) as step:
+        for item in capturing.prepared(found, signing, resume=False):
+            items.append(item)
+            step(1)
+    _finish(items, as_json=as_json)
+
+
+def submit(
+    statements: Annotated[
+        list[Path], typer.Argument(metavar="FILE.statement...", help="Signed statements of any kind.")
+    ],
+    *,
+    server: Server = DEFAULT_SERVER,
+    trust: Trust = None,
+    tls_ca: TlsAuthority = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_name: TlsName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send signed statements to a ledger. Sending one again is safe: it keeps its place.
+
+    With --trust the ledger first has to prove that it is a log which that file names.
+
+    Example:
+      platemark submit scan.dcm.statement --server ledger.hospital.example:50151 --tls-ca system
+    """
+    items = [capturing.load_statement(path) for path in statements]
+    connection = Connection(
+        server=server,
+        tls_ca=tls_ca,
+        tls_certificate=tls_certificate,
+        tls_key=tls_key,
+        tls_name=tls_name,
+        trusted=load_trust(trust),
+    )
+    with connection.open() as client, output.progress("submitting", len(items)) as step:
+        _finish(_watched(capturing.submitted(client, items), step), as_json=as_json)
+
+
+def capture(
+    images: Images,
+    *,
+    key: Key,
+    device: Device = None,
+    out: Out = None,
+    origin: OriginOption = None,
+    captured: Captured = None,
+    clock_source: Source = ClockSource.HOST,
+    clock_error: ClockError = None,
+    attribute: Attribute = None,
+    new_epoch: NewEpoch = False,
+    force: Force = False,
+    passphrase_file: PassphraseFile = None,
+    server: Server = DEFAULT_SERVER,
+    trust: Trust = None,
+    tls_ca: TlsAuthority = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_name: TlsName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sign images and submit them. Interrupted, it goes on where it was: what has a statement is not signed again.
+
+    Examples:
+      platemark capture scan.dcm --key dx1.pem --device https://hospital.example/dx1
+      platemark capture frames/ --key camera.pem --clock-source ptp --clock-error 200us
+    """
+    found = media.find(images, out=out)
+    connection = Connection(
+        server=server,
+        tls_ca=tls_ca,
+        tls_certificate=tls_certificate,
+        tls_key=tls_key,
+        tls_name=tls_name,
+        trusted=load_trust(trust),
+    )
+    signing = _signing(
+        key, passphrase_file, device=device, origin=origin, captured=captured, clock=Clock(clock_source.value, clock_error),
+        attribute=attribute, new_epoch=new_epoch, force=force,
+    )  # fmt: skip
+    with connection.open() as client, output.progress("capturing", len(found)) as step:
+        _finish(
+            _watched(capturing.submitted(client, capturing.prepared(found, signing, resume=True)), step),
+            as_json=as_json,
+        )
+
+
+def _signing(  # what `sign` and `capture` have in common
+    key: Path,
+    passphrase_file: Path | None,
+    *,
+    device: str | None,
+    origin: Origin | None,
+    captured: int | None,
+    clock: Clock,
+    attribute: list[str] | None,
+    new_epoch: bool,
+    force: bool,
+) -> capturing.Signing:
+    extra = parse_attributes(attribute)
+    chain = Chain(key, open_key(key, passphrase_file))
+    state = chain.begin(issuer=device)
+    if new_epoch:
+        chain.restart()
+    if origin is None:
+        origin = Origin.GATEWAY_RECEIVED if state.role == "gateway" else Origin.MODALITY_SIGNED
+    return capturing.Signing(chain=chain, origin=origin.value, clock=clock, captured=captured, extra=extra, force=force)
+
+
+def _watched(items: Iterable[capturing.Item], step: Callable[[int], None]) -> list[capturing.Item]:
+    """All items, counted as they come. When the ledger goes away in between, say what stands."""
+    done: list[capturing.Item] = []
+    try:
+        for item in items:
+            done.append(item)
+            step(1)
+    except PlatemarkError:
+        logged = sum(item.index is not None for item in done)
+        output.note(f"{logged} of the statements were logged; the others are on disk, and running this again goes on")
+        raise
+    return done
+
+
+def _finish(items: Iterable[capturing.Item], *, as_json: bool) -> None:
+    """Show what became of each, refused and failed ones last and apart; exit 1 if there are any."""
+    done = list(items)
+    counts = Counter(item.status for item in done)
+    if as_json:
+        output.say_json({"items": [item.facts() for item in done], "counts": dict(counts)})
+    else:
+        _show(done, counts)
+    if not done:
+        output.note("platemark: no image was found")
+        raise typer.Exit(1)
+    if any(item.bad for item in done):
+        raise typer.Exit(1)
+
+
+def _show(done: list[capturing.Item], counts: Counter[str]) -> None:
+    good = [item for item in done if item.status in {"signed", "logged", "repeated"}]
+    if good:
+        output.say_table(
+            ("leaf", "status", "rungs", "conditions", "statement id", "name"),
+            (
+                (
+                    "-" if item.index is None else item.index,
+                    item.status,
+                    ",".join(item.rungs),
+                    ",".join(item.conditions) or "-",
+                    item.statement.id.hex()[:16] if item.statement else "-",
+                    item.name,
+                )
+                for item in good
+            ),
+        )
+    for status, title in (("skipped", "Not images"), ("failed", "Could not be captured"), ("refused", "Refused")):
+        apart = [item for item in done if item.status == status]
+        if apart:
+            output.say(f"\n{title}:")
+            for item in apart:
+                output.say(f"  {output.printable(item.name)}: {output.printable(item.reason)}")
+    output.say("\n" + ", ".join(f"{count} {status}" for status, count in sorted(counts.items())))

@@ -1,0 +1,206 @@
+"""Signing images and submitting statements: the work behind `sign`, `submit` and `capture`, without options or output.
+
+Nothing is lost by a crash: the chain's state is on disk before the signature, the disclosure before the statement, the
+statement before it is sent; and sending it again is safe.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from platemark import files, statement
+from platemark.capture import measure
+from platemark.errors import CaptureError, FormatError, NotAnImageError, PlatemarkError
+from platemark.rungs import RUNGS
+from platemark.signing import Clock, require_complete, sign_capture
+from platemark.statement import MAX_STATEMENT
+
+if TYPE_CHECKING:
+    from platemark.attributes import AttributeValue
+    from platemark.chain import Chain
+    from platemark.cli.media import Beside
+    from platemark.rpc.sync import LedgerClient
+    from platemark.rungs import Measurement
+    from platemark.statement import Statement
+
+__all__ = ["BATCH", "Item", "Signing", "load_statement", "prepared", "sign_one", "submitted"]
+
+BATCH = 64
+_AHEAD = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signing:
+    """How to sign images. `captured` None: the moment of signing."""
+
+    chain: Chain
+    origin: str
+    clock: Clock
+    captured: int | None = None
+    extra: dict[str, AttributeValue] = field(default_factory=dict)
+    force: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """What became of one image or statement.
+
+    `status`: signed, logged, repeated (logged before), refused (the ledger will not have it), failed (not captured) or
+    skipped (a file in a folder that is no image).
+    """
+
+    name: str
+    status: str
+    statement: Statement | None = None
+    path: Path | None = None
+    index: int | None = None
+    conditions: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def bad(self) -> bool:
+        """Whether this item makes the command's exit code 1."""
+        return self.status in {"refused", "failed"}
+
+    @property
+    def rungs(self) -> list[str]:
+        """The rungs of a capture, strongest first."""
+        digests = self.statement.payload.get("digests") if self.statement is not None else None
+        return [rung for rung in RUNGS if isinstance(digests, dict) and rung in digests]
+
+    def facts(self) -> dict[str, object]:
+        """For --json."""
+        signed = self.statement
+        return {
+            "name": self.name,
+            "status": self.status,
+            "index": self.index,
+            "id": signed.id if signed is not None else None,
+            "rungs": self.rungs,
+            "statement": str(self.path) if self.path is not None else None,
+            "conditions": list(self.conditions),
+            "reason": self.reason,
+        }
+
+
+def sign_one(each: Beside, measurement: Measurement, signing: Signing) -> Item:
+    """Sign one measured image and write both files. Raises PlatemarkError."""
+    require_complete(str(each.image), measurement)
+    if not signing.force:
+        for path in (each.statement, each.disclosure):
+            if path.exists():
+                raise files.FileError(f"{path}: exists already; --force replaces it")
+    signed = sign_capture(
+        measurement,
+        chain=signing.chain,
+        captured=time.time_ns() if signing.captured is None else signing.captured,
+        origin=signing.origin,
+        clock=signing.clock,
+        extra=signing.extra,
+    )
+    each.statement.parent.mkdir(parents=True, exist_ok=True)
+    # Crash before the first: a gap in the chain. Between the two: a disclosure of nothing, which --force replaces.
+    files.replace(each.disclosure, signed.disclosure.to_bytes(), mode=0o600)
+    files.replace(each.statement, signed.statement.raw)
+    return Item(name=str(each.image), status="signed", statement=signed.statement, path=each.statement)
+
+
+def prepared(images: Sequence[Beside], signing: Signing, *, resume: bool) -> Iterator[Item]:
+    """Every image in order: signed, failed or skipped; with `resume`, one that has a statement is taken as it is.
+
+    Measuring runs ahead in threads (decoders are processes of their own); signing is in order, one by one.
+    """
+
+    def start(each: Beside) -> Measurement | None:
+        return None if resume and each.statement.exists() and not signing.force else measure(each.image)
+
+    for each, measured in _ahead(start, images):
+        try:
+            measurement = measured.result()
+            yield _existing(each) if measurement is None else sign_one(each, measurement, signing)
+        except NotAnImageError as error:
+            yield Item(name=str(each.image), status="failed" if each.named else "skipped", reason=error.reason)
+        except CaptureError as error:
+            yield Item(name=str(each.image), status="failed", reason=error.reason)
+        except (FormatError, files.FileError) as error:
+            yield Item(name=str(each.image), status="failed", reason=str(error))
+
+
+def submitted(client: LedgerClient, items: Iterable[Item]) -> Iterator[Item]:
+    """Send what is signed, in batches and in order; everything else passes through.
+
+    Raises RpcError when the ledger cannot be reached; what was not sent is on disk and can be sent again.
+    """
+    batch: list[Item] = []
+    for item in items:
+        if item.status != "signed":
+            yield item
+            continue
+        batch.append(item)
+        if len(batch) == BATCH:
+            yield from _append(client, batch)
+            batch = []
+    if batch:
+        yield from _append(client, batch)
+
+
+def load_statement(path: Path) -> Item:
+    """A statement file, to be submitted. Raises FileError, FormatError naming the file."""
+    try:
+        decoded = statement.decode(files.read(path, limit=MAX_STATEMENT))
+    except FormatError as error:
+        raise FormatError(f"{path}: {error.field}", error.reason) from None
+    return Item(name=str(path), status="signed", statement=decoded, path=path)
+
+
+def _existing(each: Beside) -> Item:
+    return replace(load_statement(each.statement), name=str(each.image))
+
+
+def _append(client: LedgerClient, batch: Sequence[Item]) -> Iterator[Item]:
+    from platemark.rpc.model import Refused
+
+    outcomes = client.append([item.statement.raw for item in batch if item.statement is not None]).outcomes
+    for item, outcome in zip(batch, outcomes, strict=True):
+        if isinstance(outcome, Refused):
+            if outcome.again:
+                raise PlatemarkError(f"{item.name}: not logged now, submit it again: {outcome.reason}")
+            yield replace(item, status="refused", reason=f"{outcome.info}: {outcome.reason}")
+            continue
+        logged = outcome.statement
+        yield replace(
+            item,
+            status="repeated" if outcome.duplicate else "logged",
+            index=logged.index,
+            conditions=tuple(each.code for each in logged.conditions),
+        )
+
+
+def _ahead(
+    start: Callable[[Beside], Measurement | None], images: Sequence[Beside]
+) -> Iterator[tuple[Beside, Future[Measurement | None]]]:
+    """Each image with the future of its measurement, a few of them under way at once."""
+    with _pool() as pool:
+        waiting: list[tuple[Beside, Future[Measurement | None]]] = []
+        for each in images:
+            waiting.append((each, pool.submit(start, each)))
+            if len(waiting) >= _AHEAD:
+                yield waiting.pop(0)
+        yield from waiting
+
+
+@contextmanager
+def _pool() -> Iterator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="measure")
+    try:
+        yield pool
+    finally:
+        # Ctrl-C does not wait for images that nobody has begun to measure.
+        pool.shutdown(cancel_futures=True)

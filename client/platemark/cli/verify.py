@@ -1,0 +1,56 @@
+"""`platemark verify`: the verdict on one image, offline."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from platemark import evidence as bundle
+from platemark import files, report
+from platemark.cli import media, output
+from platemark.cli.connect import load_trust
+from platemark.cli.options import AsJson, At, Trust
+from platemark.errors import EvidenceError
+from platemark.verify import verify as judge
+
+__all__ = ["verify"]
+
+
+def verify(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The image in question.")],
+    *,
+    evidence: Annotated[Path | None, typer.Option(metavar="FILE", help="Default: IMAGE.evidence.")] = None,
+    trust: Trust = None,
+    at: At = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check an image against its evidence, believing only the trust file. Opens no connection.
+
+    Every check is PASS, FAIL or NOT CHECKED with its reason. Without a trust file, or without the decoder that the image
+    needs, the result is INCONCLUSIVE and says what to do. The same input gives the same JSON, byte for byte, with --at.
+
+    Exit codes:
+      0  MATCHES RECORD    the image is the one that a known device registered
+      1  DOES NOT MATCH    the evidence is sound, the image is another one (a lossy copy is, too)
+      2  usage or unreadable input
+      3  INCONCLUSIVE      nothing failed, and a required check could not be made
+      4  EVIDENCE INVALID  a signature, proof or key failed
+
+    Example:
+      platemark verify scan.dcm --evidence scan.dcm.evidence --trust trust.toml
+    """
+    from platemark.capture import measure
+
+    trusted = load_trust(trust)
+    path = evidence or media.beside(image).evidence
+    try:
+        held = bundle.from_bytes(files.read(path, limit=bundle.MAX_BUNDLE))
+    except EvidenceError as error:
+        raise EvidenceError(f"{path}: {error.field}", error.reason) from None
+    measured = measure(image, tolerant=True)
+    verdict = judge(held, trust=trusted, image=measured, at=time.time_ns() if at is None else at)
+    output.say(report.to_json(verdict) if as_json else report.to_text(verdict).rstrip("\n"))
+    raise typer.Exit(verdict.exit_code)

@@ -1,0 +1,259 @@
+"""The command: what is done in which order, and what is said about it."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from platemark.cli import output
+from platemark.cli.capturing import Item
+from platemark.errors import PlatemarkError
+from platemark.rpc.sync import LedgerClient
+from platemark.verdict import MATCHES_RECORD
+from platemark_ledger import founding
+from platemark_ledger.demo import cases, record
+from platemark_ledger.demo.cases import Judged
+from platemark_ledger.demo.place import DemoError, Place, prepare
+from platemark_ledger.demo.process import serving
+from platemark_ledger.exits import Exit
+from platemark_ledger.founding import Founded
+
+__all__ = ["Outcome", "demo", "run"]
+
+_ORIGIN = "ledger.example/demo"
+# Native, explicit little endian, small, and carrying patient, study and orientation.
+_BASE, _OTHER, _DRAWING = "test_files/CT_small.dcm", "test_files/MR_small.dcm", "target.png"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything that the demo found out."""
+
+    place: Place
+    founded: Founded
+    log_size: int
+    items: Sequence[Item]
+    sources: record.Sources
+    evidence_bytes: int
+    own: Sequence[Judged]
+    judged: Sequence[Judged]
+    seconds: float
+
+    @property
+    def surprises(self) -> list[Judged]:
+        """Verdicts that are not the expected ones."""
+        return [each for each in (*self.own, *self.judged) if not each.as_expected]
+
+    @property
+    def shown(self) -> Judged:
+        """The image that the reader is invited to check."""
+        return next(each for each in self.own if each.case.image == self.place.modality / _BASE)
+
+
+def demo(
+    *,
+    out: Annotated[Path, typer.Option(help="Made anew; an earlier demo's directory is replaced.")] = Path("demo-out"),
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for scripts.")] = False,
+) -> None:
+    """Real images through a real ledger on this machine, verified offline, with honest failures. Under a minute.
+
+    Exit code 0 when every verdict is the expected one, 1 when one is not.
+    """
+    output.prepare()
+    try:
+        outcome = run(out, quiet=as_json)
+    except PlatemarkError as error:
+        output.note(f"platemark-ledger: {error}")
+        raise typer.Exit(Exit.USAGE if isinstance(error, DemoError) else Exit.FAILED) from None
+    except output.ClosedOutputError:
+        raise typer.Exit(Exit.FAILED) from None
+    if as_json:
+        output.say_json(_facts(outcome))
+    if outcome.surprises:
+        output.note(f"platemark-ledger: {len(outcome.surprises)} verdicts are not the expected ones")
+        raise typer.Exit(Exit.FAILED)
+
+
+def run(out: Path, *, quiet: bool) -> Outcome:
+    """Do everything, telling of it as it happens unless `quiet`. Raises PlatemarkError."""
+    say = _Voice(quiet=quiet)
+    began = time.monotonic()
+    place = prepare(out)
+    founded = founding.found(
+        founding.Plan(directory=place.ledger, origin=_ORIGIN), log_passphrase=None, offline_passphrase=None
+    )
+    shutil.copyfile(founded.trust, place.trust)
+    sources = record.gather(place)
+    images = (sources.images, record.draw(place))
+    say.line(f"A new ledger, {_ORIGIN}. Its identity, leaf 0: {founded.log_id.hex()}")
+    with serving(place.ledger, place.log) as server:
+        say.line(f"It is served by process {server.pid} on {server.address}.")
+        with LedgerClient(server.address) as client:
+            items = _captured(client, place, founded, images, say)
+            total = _fetched(client, items, say)
+            size = client.checkpoint().checkpoint.size
+    say.line(f"The server is stopped. The log has {size} leaves. All that follows is offline.")
+    trusted = cases.read_trust(place)
+    with output.progress("verifying", 0 if quiet else len(items)) as step:
+        own = []
+        for each in cases.judge_all([Path(item.name) for item in items], trusted):
+            own.append(each)
+            step(1)
+    say.own(own)
+    base, other, drawing = place.modality / _BASE, place.modality / _OTHER, place.camera / _DRAWING
+    for needed in (base, other):
+        if not needed.is_file():
+            raise DemoError(f"pydicom brings no {needed.name}, which the cases are made from")
+    judged = [cases.judge(case, trusted) for case in cases.make(place, base, other, drawing)]
+    say.cases(judged)
+    outcome = Outcome(place, founded, size, items, sources, total, own, judged, time.monotonic() - began)
+    say.end(outcome)
+    return outcome
+
+
+def _captured(
+    client: LedgerClient, place: Place, founded: Founded, images: tuple[list[Path], ...], say: _Voice
+) -> list[Item]:
+    items = []
+    for device, captured in zip(record.devices(), images, strict=True):
+        index = record.enrol(client, place, founded, device)
+        say.line(f"Enrolled {device.uri} as {device.role} with a {device.algorithm} key, leaf {index}.")
+        with output.progress("capturing", 0 if say.quiet else len(captured)) as step:
+            items += record.capture(client, place, device, captured, step)
+    say.captured(place, items)
+    return items
+
+
+def _fetched(client: LedgerClient, items: list[Item], say: _Voice) -> int:
+    with output.progress("fetching evidence", 0 if say.quiet else len(items)) as step:
+        total = record.keep_evidence(client, items, step)
+    say.line(f"Fetched {len(items)} evidence files, {total // len(items)} bytes each on average.")
+    return total
+
+
+class _Voice:
+    """Tells what happens, for a person; says nothing when `quiet`."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
+
+    def line(self, text: str) -> None:
+        if not self.quiet:
+            output.say(text)
+
+    def captured(self, place: Place, items: Sequence[Item]) -> None:
+        if self.quiet:
+            return
+        output.say()
+        output.say_table(
+            ("leaf", "device", "image", "frames", "digests"),
+            (
+                (
+                    item.index,
+                    item.statement.issuer.rpartition("/")[2],
+                    Path(item.name).relative_to(place.out),
+                    item.statement.payload.get("frames", "-"),
+                    ", ".join(item.rungs),
+                )
+                for item in items
+                if item.statement is not None
+            ),
+        )
+        output.say()
+
+    def own(self, own: Sequence[Judged]) -> None:
+        counts = Counter(each.verdict.result for each in own)
+        self.line(f"Every image against its own evidence: {_counted(counts)}.")
+        for each in own:
+            if not each.as_expected:
+                self.line(f"  {output.printable(each.case.image)}: {output.printable(each.verdict.reason)}")
+
+    def cases(self, judged: Sequence[Judged]) -> None:
+        if self.quiet:
+            return
+        output.say("\nThe copies and the lies:\n")
+        output.say_table(
+            ("", "what was given to the verifier", "expected", "verdict"),
+            (
+                (
+                    "ok" if each.as_expected else "NOT EXPECTED",
+                    each.case.title,
+                    each.case.expected,
+                    each.verdict.result,
+                )
+                for each in judged
+            ),
+        )
+        output.say()
+        for each in judged:
+            output.say(f"  {each.case.title}\n      {output.printable(each.verdict.reason)}")
+            if each.case.remark:
+                output.say(f"      {output.printable(each.case.remark)}")
+
+    def end(self, outcome: Outcome) -> None:
+        self.line("\n" + _left_out(outcome.sources))
+        self.line("\nCheck one yourself; no server runs:\n")
+        for each in (outcome.shown, outcome.judged[0]):
+            self.line(f"  {_command(outcome.place, each)}")
+        out = output.printable(outcome.place.out)
+        self.line(
+            f"\nLeft in {out}: ledger, trust.toml, keys, modality and camera (each image with its .statement, .disclosure "
+            f"and .evidence), cases, server.log; README.txt there says more. {outcome.seconds:.1f} s."
+        )
+
+
+def _left_out(sources: record.Sources) -> str:
+    """What of pydicom's files was not captured, each reason once."""
+    failed = sum(map(len, sources.failed.values()))
+    lines = [f"Not captured: {len(sources.without)} of pydicom's DICOM files hold no image; {failed} others, because"]
+    for reason, names in sorted(sources.failed.items(), key=lambda each: -len(each[1])):
+        lines.append(f"  {output.printable(reason)}: {', '.join(Path(name).name for name in names)}")
+    return "\n".join(lines)
+
+
+def _command(place: Place, judged: Judged) -> str:
+    trust = f" --trust {shlex.quote(str(place.trust))}" if judged.case.trusted else ""
+    return f"platemark verify {shlex.quote(str(judged.case.image))}{trust}"
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {result}" for result, count in sorted(counts.items()))
+
+
+def _facts(outcome: Outcome) -> dict[str, object]:
+    place = outcome.place
+    return {
+        "out": str(place.out),
+        "origin": outcome.founded.origin,
+        "log_id": outcome.founded.log_id,
+        "log_size": outcome.log_size,
+        "trust": str(place.trust),
+        "captured": [item.facts() for item in outcome.items],
+        "without_image": outcome.sources.without,
+        "not_captured": outcome.sources.failed,
+        "evidence_bytes": outcome.evidence_bytes,
+        "own_matching": sum(each.verdict.result == MATCHES_RECORD for each in outcome.own),
+        "cases": [
+            {
+                "title": each.case.title,
+                "expected": each.case.expected,
+                "verdict": each.verdict.result,
+                "rung": each.verdict.rung,
+                "reason": each.verdict.reason,
+                "as_expected": each.as_expected,
+                "verify": _command(place, each),
+            }
+            for each in outcome.judged
+        ],
+        "surprises": len(outcome.surprises),
+        "verify": _command(place, outcome.shown),
+        "seconds": f"{outcome.seconds:.1f}",
+    }

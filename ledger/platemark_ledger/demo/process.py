@@ -1,0 +1,90 @@
+"""A real server process on loopback, started and stopped like any other."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from platemark_ledger.demo.place import DemoError
+
+__all__ = ["Server", "serving"]
+
+_PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that takes calls on `address`."""
+
+    address: str
+    pid: int
+
+
+@contextmanager
+def serving(ledger: Path, log: Path) -> Iterator[Server]:
+    """`platemark-ledger serve` on a free port of 127.0.0.1 inside the block; drained and gone after it.
+
+    Raises DemoError when it does not come up, or does not end well.
+    """
+    command = [
+        sys.executable, "-P", "-m", "platemark_ledger.cli", "serve", str(ledger), "--listen", "127.0.0.1:0", "--json",
+    ]  # fmt: skip
+    # What this machine's own ledger is set to must not reach this one.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PLATEMARK_LEDGER_")}
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL, env=environment
+        ) as server,
+    ):
+        try:
+            assert server.stdout is not None
+            yield Server(_announced(server.stdout, log), server.pid)
+            server.terminate()
+            code = server.wait(_PATIENCE)
+            if code != 0:
+                raise DemoError(f"the server ended with exit code {code}: {_last_line(log)}")
+        except subprocess.TimeoutExpired:
+            raise DemoError(f"the server does not stop: {_last_line(log)}") from None
+        finally:
+            if server.poll() is None:
+                _end(server)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """After a failure in the block, or Ctrl-C: ask, then insist."""
+    server.terminate()
+    try:
+        server.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        server.kill()
+
+
+def _announced(stdout: IO[bytes], log: Path) -> str:
+    """The address on the first line of the server's output."""
+    deadline = time.monotonic() + _PATIENCE
+    line = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stdout, selectors.EVENT_READ)
+        while not line.endswith(b"\n"):
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                raise DemoError(f"the server did not start within {_PATIENCE:g} s: {_last_line(log)}")
+            part = os.read(stdout.fileno(), 4096)
+            if not part:
+                raise DemoError(f"the server did not start: {_last_line(log)}")
+            line += part
+    return str(json.loads(line)["listening"])
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text("utf-8", "replace").splitlines()
+    return lines[-1] if lines else "it said nothing"

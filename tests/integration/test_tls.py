@@ -1,0 +1,137 @@
+"""TLS: who the ledger is, and, when it asks, who its caller is."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from integration.live import Live, Place
+
+from platemark.rpc import Retry, RpcError, Tls, UnavailableError
+from platemark.rpc.sync import LedgerClient
+
+_PEM, _DAY = serialization.Encoding.PEM, dt.timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A certificate and its key in files."""
+
+    certificate: Path
+    key: Path
+
+
+class Authority:
+    """A certificate authority of one test."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self._directory = directory
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self._now = dt.datetime.now(dt.UTC)
+        self.ca = directory / f"{name}.pem"
+        certificate = self._sign(self._name, self._key, x509.BasicConstraints(ca=True, path_length=0))
+        self.ca.write_bytes(certificate.public_bytes(_PEM))
+
+    def issue(self, name: str) -> Issued:
+        """A leaf certificate for loopback."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = self._sign(subject, key, x509.BasicConstraints(ca=False, path_length=None))
+        issued = Issued(self._directory / f"{name}.pem", self._directory / f"{name}.key")
+        issued.certificate.write_bytes(certificate.public_bytes(_PEM))
+        issued.key.write_bytes(key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+        return issued
+
+    def _sign(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, constraints: x509.BasicConstraints
+    ) -> x509.Certificate:
+        names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("ledger.test")]
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(self._now - _DAY)
+            .not_valid_after(self._now + _DAY)
+            .add_extension(constraints, critical=True)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """The authority that the ledger's operator runs."""
+    return Authority(tmp_path, "authority")
+
+
+def _client(live: Live, tls: Tls | None) -> LedgerClient:
+    client = LedgerClient(live.address, trusted=live.place.trusted, tls=tls, retry=Retry(attempts=1), timeout=10)
+    live.clients.append(client)
+    return client
+
+
+def test_a_client_that_knows_the_authority_talks_tls(place: Place, authority: Authority, tmp_path: Path) -> None:
+    """With its authority the client is served; with another one, or without TLS, it is not."""
+    server = authority.issue("server")
+    stranger = Authority(tmp_path, "stranger")
+    with place.served(TLS_CERTIFICATE=str(server.certificate), TLS_KEY=str(server.key)) as live:
+        assert _client(live, Tls(ca=authority.ca)).checkpoint().checkpoint.size == 1
+        assert _client(live, Tls(ca=authority.ca, server_name="ledger.test")).checkpoint().checkpoint.size == 1
+        for tls in (Tls(ca=stranger.ca), Tls(ca=authority.ca, server_name="another.test"), None):
+            with pytest.raises(UnavailableError):
+                _client(live, tls).checkpoint()
+
+
+def test_a_ledger_with_a_client_authority_serves_only_its_certificates(
+    place: Place, authority: Authority, tmp_path: Path
+) -> None:
+    """No certificate, or one from elsewhere, and there is no connection."""
+    server, device = authority.issue("server"), authority.issue("device")
+    forged = Authority(tmp_path, "elsewhere").issue("forged")
+    settings = {
+        "TLS_CERTIFICATE": str(server.certificate),
+        "TLS_KEY": str(server.key),
+        "TLS_CLIENT_CA": str(authority.ca),
+    }
+    with place.served(**settings) as live:
+        known = Tls(ca=authority.ca, certificate=device.certificate, key=device.key)
+        assert _client(live, known).checkpoint().checkpoint.size == 1
+        for tls in (Tls(ca=authority.ca), Tls(ca=authority.ca, certificate=forged.certificate, key=forged.key)):
+            with pytest.raises(UnavailableError):
+                _client(live, tls).checkpoint()
+
+
+def test_the_client_refuses_plain_text_beyond_loopback() -> None:
+    """Statements and lookups are linkable data: they do not cross a network in the clear."""
+    with pytest.raises(RpcError, match="plain text is for loopback only"):
+        LedgerClient("ledger.hospital.example:50151")
+
+
+def test_a_missing_certificate_file_is_named(tmp_path: Path) -> None:
+    """The client says which file, before anything is sent."""
+    with pytest.raises(RpcError, match=r"nowhere\.pem: No such file"):
+        LedgerClient("127.0.0.1:1", tls=Tls(ca=tmp_path / "nowhere.pem"))
+
+
+def test_certificate_and_key_go_together(tmp_path: Path) -> None:
+    """One without the other is a programmer's mistake."""
+    with pytest.raises(ValueError, match="go together"):
+        Tls(certificate=tmp_path / "a.pem")
+
+
+def test_a_file_that_is_no_certificate_stops_the_ledger_with_its_name(place: Place, authority: Authority) -> None:
+    """GRPC would only fail to bind; the operator learns which file."""
+    server = authority.issue("server")
+    server.certificate.write_text("nonsense")
+    with pytest.raises(AssertionError, match="tls_certificate"):
+        Live.start(place, TLS_CERTIFICATE=str(server.certificate), TLS_KEY=str(server.key))
