@@ -129,18 +129,19 @@ def png_of_passes(
 
 
 def ifd(entries: Mapping[int, tuple[int, Sequence[int]]], *, order: str, at: int, after: int = 0) -> bytes:
-    """One classic directory placed at offset `at`, its long values behind it."""
-    letters = {3: "H", 4: "I", 1: "B"}
+    """One classic directory placed at offset `at`, its long values behind it; rationals are pairs of numbers."""
+    letters = {1: "B", 2: "B", 3: "H", 4: "I", 5: "I"}
     head = struct.pack(order + "H", len(entries))
     room = at + 2 + 12 * len(entries) + 4
     tail = b""
     for tag, (kind, values) in sorted(entries.items()):
         data = b"".join(struct.pack(order + letters[kind], value) for value in values)
+        count = len(values) // 2 if kind == 5 else len(values)
         if len(data) > 4:
-            head += struct.pack(order + "HHII", tag, kind, len(values), room + len(tail))
+            head += struct.pack(order + "HHII", tag, kind, count, room + len(tail))
             tail += data
         else:
-            head += struct.pack(order + "HHI", tag, kind, len(values)) + data.ljust(4, b"\0")
+            head += struct.pack(order + "HHI", tag, kind, count) + data.ljust(4, b"\0")
     return head + struct.pack(order + "I", after) + tail
 
 

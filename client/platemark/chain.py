@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platemark import files, statement
-from platemark.errors import StateError
+from platemark.errors import StateError, StatementError
 from platemark.files import FileError
 from platemark.kinds import ROLES
+from platemark.schema import uri
 
 if sys.platform == "win32":
     import msvcrt
@@ -43,6 +44,7 @@ _MAX_STATE = 64 * 1024
 _FIELDS = {"v", "kid", "issuer", "role", "epoch", "seq", "prev"}
 _SECOND = 1_000_000_000
 _PAUSE = 0.01
+_NO_STATE = "no state yet, so the URI that this key signs as has to be given"
 
 
 @dataclass(frozen=True)
@@ -142,14 +144,16 @@ class Chain:
         Raises StateError: no issuer is known, or the state names another issuer or role than the one given.
         """
         with self._locked():
-            state = self.state()
-            if state is None:
-                if issuer is None:
-                    raise StateError(f"{self.path}: no state yet, so the URI that this key signs as has to be given")
+            found = self.state()
+            if found is not None:
+                state = _agreeing(self.path, found, issuer, role)
+            elif issuer is not None:
+                _check_issuer(issuer)
                 state = ChainState(self.signer.kid, issuer, epoch=self._clock() // _SECOND, role=role)
             else:
-                state = _agreeing(self.path, state, issuer, role)
-            self._write(state)
+                raise StateError(f"{self.path}: {_NO_STATE}")
+            if state != found:
+                self._write(state)
             return state
 
     def restart(self) -> ChainState:
@@ -182,7 +186,7 @@ class Chain:
     def _begun(self) -> ChainState:
         state = self.state()
         if state is None:
-            raise StateError(f"{self.path}: no state yet, so the URI that this key signs as has to be given")
+            raise StateError(f"{self.path}: {_NO_STATE}")
         return state
 
     def _write(self, state: ChainState) -> None:
@@ -263,6 +267,14 @@ else:
 
     def _unlock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def _check_issuer(issuer: str) -> None:
+    """Refused here, because a state with a URI that no statement can carry would block the key."""
+    try:
+        uri(issuer, "issuer")
+    except StatementError as error:
+        raise StateError(f"{issuer!r}: {error.reason}") from None
 
 
 def _agreeing(path: Path, state: ChainState, issuer: str | None, role: str | None) -> ChainState:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["Duplicate", "Enters", "Examined", "Judge", "decode", "unknown_key", "verify"]
 
 
+_REGISTRY_KINDS = frozenset({"enrol", "revoke", "policy"})
+
+
 @dataclass(frozen=True, slots=True)
 class Duplicate:
     """The log holds this statement already, at `index`."""
@@ -119,6 +122,8 @@ class Judge:
         self._log_kids = log_kids
         self._log_id = registry.log_id()
         self._heads: dict[int, ChainHead | None] = {}
+        # (kid, kind, origin) -> the grant under which such a statement enters, as long as the registry does not change.
+        self._grants: dict[tuple[bytes, str, object], Grant] = {}
         # The new furthest statement of each key that got further in this batch, by key number.
         self.changed_heads: dict[int, ChainHead] = {}
 
@@ -147,7 +152,7 @@ class Judge:
             return Duplicate(earlier)
         if examined.flaw is not None:
             raise examined.flaw
-        grant = _grant(statement, record, index)
+        grant = self._grant(statement, record, index)
         if len(statement.raw) > self.policy().max_statement:
             raise _too_large(statement.raw, self.policy().max_statement)
         if statement.issuer != grant.issuer:
@@ -161,10 +166,19 @@ class Judge:
             return Enters(record.number, 0, None)
         return self._judge_chain(statement, record.number, index, received)
 
-    def entered(self, entering: Enters) -> None:
+    def entered(self, statement: Statement, entering: Enters) -> None:
         """Take note that the statement was logged, for those after it in the batch."""
+        if statement.kind in _REGISTRY_KINDS:
+            self._grants.clear()
         if entering.chain_head is not None:
             self._heads[entering.number] = self.changed_heads[entering.number] = entering.chain_head
+
+    def _grant(self, statement: Statement, record: KeyRecord, index: int) -> Grant:
+        case = (statement.kid, statement.kind, statement.payload.get("origin"))
+        grant = self._grants.get(case)
+        if grant is None:
+            grant = self._grants[case] = _grant(statement, record, index)
+        return grant
 
     def _find(self, statement: Statement, record: KeyRecord) -> int | None:
         if statement.kind == "policy":

@@ -81,7 +81,7 @@ class Batch:
             # At once, so that a repeat or a fork later in this batch finds it.
             self._transaction.add_to_chain(decision.number, statement.epoch, statement.seq, statement.id, index)
         self._registry.apply(statement, index)
-        self._judge.entered(decision)
+        self._judge.entered(statement, decision)
         self._new.append((statement, decision))
         self._ids.add(statement.id)
         return Placed(index, duplicate=False)

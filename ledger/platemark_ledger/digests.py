@@ -70,7 +70,9 @@ def digests_of(statement: Statement) -> list[bytes]:
 
 def add(transaction: WriteTransaction, first: int, found_by: Iterable[tuple[int, list[bytes]]]) -> None:
     """Note a batch from index `first` on: (index, what it can be found by). In the transaction that logs the batch."""
-    entries = sorted({digest[:_PREFIX] + _U64.pack(index) for index, digests in found_by for digest in digests})
+    entries = sorted(
+        [digest[:_PREFIX] + number for index, digests in found_by for number in [_U64.pack(index)] for digest in digests]
+    )
     transaction.put(Table.PENDING, _U64.pack(first), b"".join(entries))
     pending, rows = _pending(transaction)
     transaction.put(Table.META, b"pending", _COUNTS.pack(pending + len(entries), rows + 1))

@@ -23,16 +23,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from platemark import merkle
 from platemark.checkpoint import Checkpoint
 from platemark.errors import ProofError
-from platemark_ledger import digests, refused, rows
-from platemark_ledger.batch import Batch, Placed, check_tail
-from platemark_ledger.conditions import Condition, conditions_of
+from platemark_ledger import digests, refused
+from platemark_ledger.answers import Answers, Appended, Logged, Outcome
+from platemark_ledger.batch import Batch, Placed, Tail, check_tail
 from platemark_ledger.errors import (
     BatchError,
     FatalError,
@@ -53,39 +51,11 @@ if TYPE_CHECKING:
     from platemark_ledger.admission import Examined
     from platemark_ledger.anchor import Anchored
     from platemark_ledger.opening import Ledger
-    from platemark_ledger.store import ReadTransaction, WriteTransaction
+    from platemark_ledger.store import WriteTransaction
 
 __all__ = ["Appended", "Logged", "Outcome", "Sequencer"]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """A statement that is in the log, durably. Everything but the path is from the first time, where `duplicate`.
-
-    `raw` are the bytes accepted first: SHA-256 of them is the entry. `received` is the log's clock, Unix ns. `path` leads from
-    the leaf at `index` to the checkpoint of the same answer and has been verified.
-    """
-
-    index: int
-    id: bytes
-    raw: bytes
-    received: int
-    conditions: tuple[Condition, ...]
-    duplicate: bool
-    path: tuple[bytes, ...]
-
-
-Outcome = Logged | Refusal
-
-
-@dataclass(frozen=True, slots=True)
-class Appended:
-    """One outcome per statement of a call, in its order, and the released checkpoint that covers every logged one."""
-
-    outcomes: tuple[Outcome, ...]
-    checkpoint: Anchored
 
 
 class Sequencer:
@@ -190,6 +160,8 @@ class Sequencer:
                 if calls:
                     self._handle(calls)
                 self._tidy(at_least=0 if calls else 1)
+            if self._refused:
+                self._tidy(at_least=1)
         except PoisonedError as error:
             self._fail(error.reason)
         except BaseException as error:  # noqa: BLE001 -- whatever stops this thread stops the ledger
@@ -231,8 +203,8 @@ class Sequencer:
                 with self._ledger.lock.hold():
                     before = self._ledger.anchor.read()
                     placed = self._log_batch([call.outcomes() for call in calls], before)
-                    released = self._release(before)
-                self._answer(calls, placed, released)
+                    released, tail = self._release(before)
+                self._answer(calls, placed, released, tail)
             except BatchError as error:
                 _log.warning("a batch failed: %s", error, exc_info=error.__cause__)
                 for call in calls:
@@ -264,49 +236,47 @@ class Sequencer:
                 transaction.commit()
         return placed
 
-    def _release(self, before: Anchored) -> Anchored:
+    def _release(self, before: Anchored) -> tuple[Anchored, Tail]:
         """Step 4: check what is above the anchor, sign it, anchor it. Raises BatchError for the signer, FatalError for the rest.
 
         This covers what a batch before this one, or a worker that died, left between data and anchor.
         """
         with self._turn, self._ledger.store.read() as transaction:
-            head = check_tail(transaction, before)
+            tail = check_tail(transaction, before)
+        head = tail.head
         if head.size == before.size:
-            return before
+            return before, tail
         try:
             note = sign_checkpoint(self._ledger.signers, Checkpoint(self._ledger.origin, head.size, head.root))
         except Exception as error:
             raise BatchError("the checkpoint could not be signed; send the statements again") from error
-        return self._ledger.anchor.advance(size=head.size, root=head.root, note=note)
+        return self._ledger.anchor.advance(size=head.size, root=head.root, note=note), tail
 
-    def _answer(self, calls: list[Call[Appended]], placed: list[list[Placed | Refusal]], released: Anchored) -> None:
+    def _answer(
+        self, calls: list[Call[Appended]], placed: list[list[Placed | Refusal]], released: Anchored, tail: Tail
+    ) -> None:
         """Step 5, off the lock: what is at or below the anchor stays as it is for ever."""
         now = self._ledger.now_ns()
         with self._turn, self._ledger.store.read() as transaction:
-            indices = {each.index for outcomes in placed for each in outcomes if isinstance(each, Placed)}
-            paths = _paths(transaction, sorted(indices), released.size)
+            indices = [each.index for outcomes in placed for each in outcomes if isinstance(each, Placed)]
+            answers = Answers(transaction, released, tail, indices)
             for call, outcomes in zip(calls, placed, strict=True):
-                answers: list[Outcome] = []
                 try:
-                    for each, raw, examined in zip(outcomes, call.raws, call.outcomes(), strict=True):
-                        if isinstance(each, Placed) and not isinstance(examined, Refusal):
-                            answers.append(
-                                _logged(transaction, each, examined.statement.id, paths[each.index], released)
-                            )
-                        elif isinstance(each, Refusal):
-                            entry = RefusedEntry(each.code, each.field, each.reason, now, sha256(raw).digest())
-                            self._refused.append(entry)
-                            answers.append(each)
+                    answered = tuple(_answered(answers, *each) for each in zip(outcomes, call.outcomes(), strict=True))
                 except ProofError as error:
                     # The roots are sound, so the log is; a row inside it is damaged. Only who asked for it is told.
                     _log.critical("a proof of the ledger's own does not verify: %s", error)
                     call.future.set_exception(BatchError("the ledger could not prove a statement that it holds"))
-                else:
-                    call.future.set_result(Appended(tuple(answers), released))
+                    continue
+                call.future.set_result(Appended(answered, released))
+                for outcome, raw in zip(answered, call.raws, strict=True):
+                    if isinstance(outcome, Refusal):
+                        digest = sha256(raw).digest()
+                        self._refused.append(RefusedEntry(outcome.code, outcome.field, outcome.reason, now, digest))
 
     def _tidy(self, *, at_least: int) -> None:
         """Some work on the digest index: `at_least` steps while idle, and under load as many as keep it from falling behind."""
-        if not self._untidy:
+        if not self._untidy and not self._refused:
             return
         with self._ledger.store.read() as transaction:
             backlog = digests.backlog(transaction, self._index_limits)
@@ -349,31 +319,10 @@ def _abandon(calls: list[Call[Appended]], reason: str) -> None:
             call.future.set_exception(PoisonedError(f"the ledger stopped: {reason}"))
 
 
-def _paths(transaction: ReadTransaction, indices: Sequence[int], size: int) -> dict[int, tuple[bytes, ...]]:
-    """The inclusion path of each index in the tree of `size`; neighbours are made together."""
-    found: dict[int, tuple[bytes, ...]] = {}
-    start = 0
-    for stop in range(1, len(indices) + 1):
-        if stop == len(indices) or indices[stop] != indices[stop - 1] + 1:
-            run = indices[start:stop]
-            found.update(zip(run, rows.paths(transaction.row, size, run[0], run[-1] + 1), strict=True))
-            start = stop
-    return found
-
-
-def _logged(
-    transaction: ReadTransaction, placed: Placed, statement_id: bytes, path: tuple[bytes, ...], released: Anchored
-) -> Logged:
-    """The answer for one statement, from what is stored. Raises ProofError unless its path leads to the released root."""
-    stored = transaction.statement(placed.index)
-    leaf = merkle.leaf_hash(sha256(stored.raw).digest())
-    merkle.verify_inclusion(index=placed.index, size=released.size, leaf_hash=leaf, path=path, root=released.root)
-    return Logged(
-        index=placed.index,
-        id=statement_id,
-        raw=stored.raw,
-        received=stored.received,
-        conditions=conditions_of(stored.conditions),
-        duplicate=placed.duplicate,
-        path=path,
-    )
+def _answered(answers: Answers, outcome: Placed | Refusal, examined: Examined | Refusal) -> Outcome:
+    if isinstance(outcome, Refusal):
+        return outcome
+    if isinstance(examined, Refusal):
+        message = "what was refused has no place"
+        raise TypeError(message)
+    return answers.logged(outcome, examined.statement.id)

@@ -154,7 +154,7 @@ class ReadTransaction:
 
     def statements(self, start: int, stop: int) -> list[Stored]:
         """The statements start <= index < stop. Raises StoreError when the data does not hold them all."""
-        found = []
+        found: list[Stored] = []
         for key, value in islice(self.scan(Table.STATEMENTS, _U64.pack(start)), stop - start):
             if key != _U64.pack(start + len(found)):
                 break
@@ -226,8 +226,10 @@ class WriteTransaction(ReadTransaction):
 
     def chain_index(self, number: int, epoch: int, seq: int, id: bytes) -> int | None:
         """As ReadTransaction, with what this transaction has added."""
-        added = self._new_chain.get((number, epoch, seq), ())
-        return next((index for index, each in added if each == id), None) or super().chain_index(number, epoch, seq, id)
+        for index, each in self._new_chain.get((number, epoch, seq), ()):
+            if each == id:
+                return index
+        return super().chain_index(number, epoch, seq, id)
 
     def chain_at(self, number: int, epoch: int, seq: int) -> list[tuple[int, bytes]]:
         """As ReadTransaction, with what this transaction has added."""

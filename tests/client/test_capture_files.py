@@ -334,6 +334,13 @@ def test_a_child_that_is_killed_is_one_error() -> None:
             child.digest({"codec": "png", "blobs": 1}, [PNG])
 
 
+def test_a_child_that_cannot_start_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an interpreter to start, decoding is refused and tolerant measuring goes on."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nowhere"))
+    assert "the decoding process cannot be started: " in _refused(tmp_path, PNG)
+    assert {"pixels"} == measure(tmp_path / "image", tolerant=True).uncomputed
+
+
 def test_a_child_out_of_memory_is_one_error(tmp_path: Path) -> None:
     """A memory limit that is too small even to start is an error and no hang."""
     if sys.platform != "linux":

@@ -282,21 +282,73 @@ def _jpeg(**options: Any) -> bytes:
     return bytes(imagecodecs.jpeg8_encode(array, level=90, **options))
 
 
-def test_jpeg_has_the_file_rung_alone(tmp_path: Path) -> None:
-    """A JPEG is hashed as a file; its Exif gives the attributes of the camera."""
-    tiff_part = b"II*\0\x08\0\0\0" + ifd({274: (3, [8]), 34665: (4, [64])}, order="<", at=8)
-    tiff_part = tiff_part.ljust(64, b"\0") + struct.pack("<HHHIII", 1, 33434, 5, 1, 82, 0) + struct.pack("<II", 2, 250)
-    segment = b"Exif\0\0" + tiff_part
-    data = _jpeg()
-    data = data[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + data[2:]
-    measurement = measure(_write(tmp_path, data))
+def _with_exif(jpeg: bytes, exif: bytes) -> bytes:
+    segment = b"Exif\0\0" + exif
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
+
+
+def _exif(order: str, **changes: tuple[int, list[int]]) -> bytes:
+    """A camera's Exif with its sub-directories at 512 and 1024; `gN` changes tag N of GPS, `eN` of Exif."""
+
+    def ascii_of(value: str) -> tuple[int, list[int]]:
+        return 2, [*value.encode(), 0]
+
+    main = {271: ascii_of("Lab "), 272: ascii_of("One"), 305: ascii_of("v2"), 274: (3, [8])}
+    main |= {34665: (4, [512]), 34853: (4, [1024])}
+    exif = {33434: (5, [2, 250]), 36867: ascii_of("2026:11:23 10:11:12"), 36881: ascii_of("+01:00")}
+    exif |= {37521: ascii_of("0625"), 42033: ascii_of("S/N 7"), 42036: ascii_of("50 mm")}
+    gps = {1: ascii_of("S"), 2: (5, [10, 1, 30, 1, 0, 1]), 3: ascii_of("E"), 4: (5, [7, 1, 0, 1, 1, 1])}
+    gps |= {5: (1, [1]), 6: (5, [25, 2])}
+    exif |= {int(name[1:]): value for name, value in changes.items() if name[0] == "e"}
+    gps |= {int(name[1:]): value for name, value in changes.items() if name[0] == "g"}
+    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8)
+    parts = (head + ifd(main, order=order, at=8)).ljust(512, b"\0") + ifd(exif, order=order, at=512)
+    return parts.ljust(1024, b"\0") + ifd(gps, order=order, at=1024)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_jpeg_has_the_file_rung_and_the_attributes_of_the_camera(tmp_path: Path, order: str) -> None:
+    """A JPEG is hashed as a file; Exif gives camera, lens, time, exposure and place."""
+    measurement = measure(_write(tmp_path, _with_exif(_jpeg(), _exif(order))))
     assert list(measurement.digests) == ["file"]
     assert dict(measurement.absent) == {"pixels": "JPEG is lossy: decoders do not agree on its samples"}
     expected = {
-        "bits_stored": 8, "columns": 17, "exposure_time": "1/125 s", "file_name": "image", "frames": 1,
-        "orientation": 8, "rows": 24,
-    }  # fmt: skip
+        "acquisition_datetime": "20261123101112.0625+0100",
+        "bits_stored": 8,
+        "columns": 17,
+        "device_serial_number": "S/N 7",
+        "exposure_time": "1/125 s",
+        "file_name": "image",
+        "frames": 1,
+        "gps_position": "-10.5\\7.0002778\\-12.5",
+        "lens": "50 mm",
+        "manufacturer": "Lab",
+        "model": "One",
+        "orientation": 8,
+        "rows": 24,
+        "software_versions": "v2",
+    }
     assert expected == dict(measurement.attributes)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "attribute"),
+    [
+        ("e36867", (2, list(b"2026:11:23")), "acquisition_datetime"),
+        ("e33434", (5, [1, 0]), "exposure_time"),
+        ("e33434", (5, [0, 5]), "exposure_time"),
+        ("e33434", (3, [5]), "exposure_time"),
+        ("g2", (5, [10, 1]), "gps_position"),
+        ("e42036", (3, [1]), "lens"),
+    ],
+)
+def test_exif_values_that_make_no_sense_count_as_absent(
+    tmp_path: Path, name: str, value: tuple[int, list[int]], attribute: str
+) -> None:
+    """One unusable Exif value takes nothing else with it."""
+    attributes = measure(_write(tmp_path, _with_exif(_jpeg(), _exif("<", **{name: value})))).attributes
+    assert attribute not in attributes
+    assert attributes["model"] == "One"
 
 
 @pytest.mark.parametrize("kind", ["png", "tiff", "jpeg"])

@@ -131,6 +131,7 @@ class Live:
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
+            process.stdout.close()
             raise AssertionError(f"serve ended with {process.wait()}: {log.read_text()}")
         said = json.loads(line)
         return cls(place, process, said["listening"], said["workers"], log)

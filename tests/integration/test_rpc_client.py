@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -28,11 +28,11 @@ from platemark.v1 import ledger_pb2 as pb
 from platemark.v1 import ledger_pb2_grpc
 
 
-class Altering(ledger_pb2_grpc.LedgerServicer):
+class Altering:
     """Stands between a client and a ledger and alters what comes back, or fails instead of answering."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._stub = ledger_pb2_grpc.LedgerStub(channel)
+        self._stub: Any = ledger_pb2_grpc.LedgerStub(channel)
         self.alter: Callable[[Any], object] = lambda _: None
         self.failures: list[grpc.StatusCode] = []
         self.calls = 0
@@ -55,7 +55,11 @@ class Altering(ledger_pb2_grpc.LedgerServicer):
 
 
 def _passing(name: str) -> Callable[[Altering, object, Any], Awaitable[Any]]:
-    return lambda self, request, context: self._pass(name, request, context)
+    # A coroutine function, not a lambda that returns a coroutine: gRPC looks at the difference.
+    async def answer(self: Altering, request: object, context: Any) -> Any:
+        return await self._pass(name, request, context)
+
+    return answer
 
 
 for _method in pb.DESCRIPTOR.services_by_name["Ledger"].methods:
@@ -75,18 +79,21 @@ def between(
         async with grpc.aio.insecure_channel(live.address) as channel:
             servicer = Altering(channel)
             server = grpc.aio.server()
-            ledger_pb2_grpc.add_LedgerServicer_to_server(servicer, server)
+            ledger_pb2_grpc.add_LedgerServicer_to_server(cast("ledger_pb2_grpc.LedgerServicer", servicer), server)
             port = server.add_insecure_port("127.0.0.1:0")
             await server.start()
-            async with LedgerClient(
+            client = LedgerClient(
                 f"127.0.0.1:{port}",
                 trusted=live.place.trusted if trusted is None else trusted,
                 retry=Retry(attempts=4, first=1, most=8),
                 sleep=sleep,
                 draw=lambda: 0.5,
-            ) as client:
-                await test(client, servicer)
-            await server.stop(None)
+            )
+            try:
+                async with client:
+                    await test(client, servicer)
+            finally:
+                await server.stop(None)
 
     asyncio.run(run())
     return pauses

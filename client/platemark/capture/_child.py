@@ -36,14 +36,18 @@ class DecodeChild:
     def __init__(self, extra: str, limits: Limits) -> None:
         self._extra, self._limits = extra, limits
         self._expired = False
-        self._process = subprocess.Popen(  # our own module under our own interpreter
-            # -P: nothing is imported from the working directory, which may be the folder of the evidence.
-            [sys.executable, "-P", "-s", "-W", "ignore", "-m", "platemark.capture._decode", str(limits.memory_bytes)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=_environment(),
-        )
+        # -P: nothing is imported from the working directory, which may be the folder of the evidence.
+        options = ("-P", "-s", "-W", "ignore")
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, *options, "-m", "platemark.capture._decode", str(limits.memory_bytes)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=_environment(),
+            )
+        except OSError as error:
+            raise MalformedError(f"the decoding process cannot be started: {error.strerror or error}") from error
         self._timer = threading.Timer(limits.seconds, self._expire)
         self._timer.daemon = True
         self._timer.start()

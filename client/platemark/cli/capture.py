@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -33,6 +33,9 @@ from platemark.cli.passphrases import open_key
 from platemark.cli.times import parse_duration, parse_time
 from platemark.errors import PlatemarkError
 from platemark.signing import Clock
+
+if TYPE_CHECKING:
+    from platemark.rpc.sync import LedgerClient
 
 __all__ = ["ClockSource", "Origin", "capture", "sign", "submit"]
 
@@ -106,12 +109,9 @@ def sign(
         key, passphrase_file, device=device, origin=origin, captured=captured, clock=Clock(clock_source.value, clock_error),
         attribute=attribute, new_epoch=new_epoch, force=force,
     )  # fmt: skip
-    items = []
     with output.progress("signing", len(found)) as step:
-        for item in capturing.prepared(found, signing, resume=False):
-            items.append(item)
-            step(1)
-    _finish(items, as_json=as_json)
+        done = list(_counted(capturing.prepared(found, signing, resume=False), step))
+    _finish(done, as_json=as_json)
 
 
 def submit(
@@ -144,7 +144,8 @@ def submit(
         trusted=load_trust(trust),
     )
     with connection.open() as client, output.progress("submitting", len(items)) as step:
-        _finish(_watched(capturing.submitted(client, items), step), as_json=as_json)
+        done = _sent(client, items, step)
+    _finish(done, as_json=as_json)
 
 
 def capture(
@@ -188,11 +189,10 @@ def capture(
         key, passphrase_file, device=device, origin=origin, captured=captured, clock=Clock(clock_source.value, clock_error),
         attribute=attribute, new_epoch=new_epoch, force=force,
     )  # fmt: skip
-    with connection.open() as client, output.progress("capturing", len(found)) as step:
-        _finish(
-            _watched(capturing.submitted(client, capturing.prepared(found, signing, resume=True)), step),
-            as_json=as_json,
-        )
+    # Two steps for each image: measured and signed, then logged.
+    with connection.open() as client, output.progress("capturing", 2 * len(found)) as step:
+        done = _sent(client, _counted(capturing.prepared(found, signing, resume=True), step), step)
+    _finish(done, as_json=as_json)
 
 
 def _signing(  # what `sign` and `capture` have in common
@@ -217,23 +217,27 @@ def _signing(  # what `sign` and `capture` have in common
     return capturing.Signing(chain=chain, origin=origin.value, clock=clock, captured=captured, extra=extra, force=force)
 
 
-def _watched(items: Iterable[capturing.Item], step: Callable[[int], None]) -> list[capturing.Item]:
-    """All items, counted as they come. When the ledger goes away in between, say what stands."""
+def _counted(items: Iterable[capturing.Item], step: Callable[[int], None]) -> Iterator[capturing.Item]:
+    """The items as they come, each a step of the progress bar."""
+    for item in items:
+        step(1)
+        yield item
+
+
+def _sent(client: LedgerClient, items: Iterable[capturing.Item], step: Callable[[int], None]) -> list[capturing.Item]:
+    """Everything submitted. When the ledger goes away in between, say what stands."""
     done: list[capturing.Item] = []
     try:
-        for item in items:
-            done.append(item)
-            step(1)
+        done.extend(_counted(capturing.submitted(client, items), step))
     except PlatemarkError:
         logged = sum(item.index is not None for item in done)
-        output.note(f"{logged} of the statements were logged; the others are on disk, and running this again goes on")
+        output.note(f"{logged} statements were logged; what was signed is on disk, and running this again goes on")
         raise
     return done
 
 
-def _finish(items: Iterable[capturing.Item], *, as_json: bool) -> None:
+def _finish(done: list[capturing.Item], *, as_json: bool) -> None:
     """Show what became of each, refused and failed ones last and apart; exit 1 if there are any."""
-    done = list(items)
     counts = Counter(item.status for item in done)
     if as_json:
         output.say_json({"items": [item.facts() for item in done], "counts": dict(counts)})

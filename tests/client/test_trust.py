@@ -1,0 +1,134 @@
+"""The trust file: exactly what it says, or an error that names the entry; never a silent default."""
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders import key
+from platemark import trust
+from platemark.errors import TrustError
+from platemark.trust import Trust, TrustedLog
+
+KEYS = [base64.b64encode(key(name).spki).decode() for name in ("policy 1", "policy 2")]
+GOOD: dict[str, str] = {
+    "id": f'"{"ab" * 32}"',
+    "origin": '"ledger.example/xray"',
+    "policy_keys": f'["{KEYS[0]}", "{KEYS[1]}"]',
+    "threshold": "2",
+}
+LOG = TrustedLog(
+    bytes.fromhex("ab" * 32), "ledger.example/xray", frozenset(key(n).spki for n in ("policy 1", "policy 2")), 2
+)
+
+
+def _file(head: str = "version = 1", **changes: str | None) -> bytes:
+    """A trust file of one log in which entries are replaced, or dropped by None."""
+    entries = {name: value for name, value in {**GOOD, **changes}.items() if value is not None}
+    return "\n".join([head, "[[log]]", *(f"{name} = {value}" for name, value in entries.items()), ""]).encode()
+
+
+def _without(name: str) -> bytes:
+    changes: dict[str, str | None] = {name: None}
+    return _file("version = 1", **changes)
+
+
+def test_a_trust_file_is_read() -> None:
+    """Every entry ends up where it belongs; pixels are not accepted unless the file says so."""
+    assert trust.parse(_file()) == Trust((LOG,), accept_pixels=False)
+    assert trust.parse(_file("version = 1\naccept_pixels = true")) == Trust((LOG,), accept_pixels=True)
+    assert trust.parse(_file("version = 1\naccept_pixels = false")) == Trust((LOG,), accept_pixels=False)
+
+
+_ORIGINS = st.from_regex(r"[A-Za-z0-9._~:/-]{1,247}", fullmatch=True)
+
+
+@given(st.binary(min_size=32, max_size=32), _ORIGINS, st.sets(st.sampled_from(["a", "b", "c"]), min_size=1), st.data())
+def test_a_log_comes_back_from_its_file(identity: bytes, origin: str, names: set[str], data: st.DataObject) -> None:
+    """Parse is the inverse of to_toml."""
+    threshold = data.draw(st.integers(1, len(names)))
+    log = TrustedLog(identity, origin, frozenset(key(name).spki for name in names), threshold)
+    assert trust.parse(trust.to_toml(log).encode()) == Trust((log,))
+
+
+def test_a_log_is_found_by_its_identity_alone() -> None:
+    """Origin and keys do not find a log; there may be several logs."""
+    other = TrustedLog(bytes(32), LOG.origin, LOG.policy_keys, 1)
+    both = Trust((LOG, other))
+    assert [both.log(LOG.id), both.log(bytes(32)), both.log(b"\x01" * 32)] == [LOG, other, None]
+
+
+REFUSED: list[tuple[str, bytes, str]] = [
+    ("empty", b"", "version"),
+    ("not TOML", b"{}", "trust"),
+    ("not UTF-8", b"version = 1 # \xff", "trust"),
+    ("a BOM", b"\xef\xbb\xbf" + _file(), "trust"),
+    ("NUL", b"\x00", "trust"),
+    ("an entry twice", b"version = 1\nversion = 1\n", "trust"),
+    ("deep nesting", b"a = " + b"[" * 50_000, "trust"),
+    ("a number of 5000 digits", b"version = " + b"1" * 5000, "trust"),
+    ("a date of the thirteenth month", b"version = 2026-13-01", "trust"),
+    ("too large", b"#" * (1 << 20) + b"\n" + _file(), "trust"),
+    ("no version", _file(""), "version"),
+    ("version 0", _file("version = 0"), "version"),
+    ("version 2", _file("version = 2"), "version"),
+    ("version true", _file("version = true"), "version"),
+    ("version 1.0", _file("version = 1.0"), "version"),
+    ("version as text", _file('version = "1"'), "version"),
+    ("an unknown entry", _file("version = 1\nwitness = []"), "witness"),
+    ("a misspelt entry", _file("version = 1\naccept_pixel = true"), "accept_pixel"),
+    ("accept_pixels = 1", _file("version = 1\naccept_pixels = 1"), "accept_pixels"),
+    ("accept_pixels as text", _file('version = 1\naccept_pixels = "true"'), "accept_pixels"),
+    ("no log", b"version = 1", "log"),
+    ("an empty list of logs", b"version = 1\nlog = []", "log"),
+    ("a log as a table", _file().replace(b"[[log]]", b"[log]"), "log"),
+    ("a log as text", b'version = 1\nlog = ["ledger.example"]', "log[0]"),
+    ("one log twice", _file() + _file("")[1:], "log"),
+    ("an unknown entry of a log", _file(url='"https://ledger.example"'), "log[0].url"),
+    *((f"no {name}", _without(name), f"log[0].{name}") for name in GOOD),
+    ("an id of 63 digits", _file(id=f'"{"a" * 63}"'), "log[0].id"),
+    ("an id in upper case", _file(id=f'"{"AB" * 32}"'), "log[0].id"),
+    ("an id with a line feed", _file(id=f'"{"ab" * 32}\\n"'), "log[0].id"),
+    ("an id as a number", _file(id="12"), "log[0].id"),
+    ("an origin that is empty", _file(origin='""'), "log[0].origin"),
+    ("an origin with a space", _file(origin='"ledger example"'), "log[0].origin"),
+    ("an origin with a quote", _file(origin="'a\"b'"), "log[0].origin"),
+    ("an origin with a backslash", _file(origin="'a\\b'"), "log[0].origin"),
+    ("an origin of 248", _file(origin=f'"{"o" * 248}"'), "log[0].origin"),
+    ("an origin as a list", _file(origin="[]"), "log[0].origin"),
+    ("no keys", _file(policy_keys="[]"), "log[0].policy_keys"),
+    ("keys as text", _file(policy_keys=f'"{KEYS[0]}"'), "log[0].policy_keys"),
+    ("a key as a number", _file(policy_keys="[1]"), "log[0].policy_keys[0]"),
+    ("a key in PEM", _file(policy_keys='["-----BEGIN PUBLIC KEY-----"]'), "log[0].policy_keys[0]"),
+    ("a key not ASCII", _file(policy_keys='["\u00e9"]'), "log[0].policy_keys[0]"),
+    ("a key of nothing", _file(policy_keys='[""]'), "log[0].policy_keys[0]"),
+    ("a second key cut off", _file(policy_keys=f'["{KEYS[0]}", "{KEYS[1][:-4]}"]'), "log[0].policy_keys[1]"),
+    ("threshold 0", _file(threshold="0"), "log[0].threshold"),
+    ("threshold 3 of 2", _file(threshold="3"), "log[0].threshold"),
+    ("threshold 2 of one key twice", _file(policy_keys=f'["{KEYS[0]}", "{KEYS[0]}"]'), "log[0].threshold"),
+    ("threshold true", _file(threshold="true"), "log[0].threshold"),
+    ("threshold 1.0", _file(threshold="1.0"), "log[0].threshold"),
+    ("threshold as text", _file(threshold='"1"'), "log[0].threshold"),
+    ("threshold as a date", _file(threshold="2026-11-01"), "log[0].threshold"),
+]
+
+
+@pytest.mark.parametrize(("data", "field"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_a_trust_file_that_cannot_be_used_is_named(data: bytes, field: str) -> None:
+    """Every deviation is a TrustError that names the entry."""
+    with pytest.raises(TrustError) as caught:
+        trust.parse(data)
+    assert caught.value.field == field
+
+
+@given(st.data())
+def test_a_changed_byte_raises_nothing_but_our_error(data: st.DataObject) -> None:
+    """A flipped byte is refused, or the file says something else that is well formed."""
+    raw = trust.to_toml(LOG).encode()
+    at, flip = data.draw(st.integers(0, len(raw) - 1)), data.draw(st.integers(1, 255))
+    try:
+        parsed = trust.parse(raw[:at] + bytes([raw[at] ^ flip]) + raw[at + 1 :])
+    except TrustError:
+        return
+    assert len(parsed.logs) == 1
