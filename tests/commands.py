@@ -89,9 +89,8 @@ def case(folder: Path, content: bytes, *, name: str = "image.bin", open_names: t
     log = builders.Log()
     enrolment = log.enrol(builders.MODALITY)
     disclosure = commit(measured.attributes)
-    framed: dict[str, Value] = {} if measured.frames is None else {"frames": measured.frames}
     digests = cast("Value", {rung: dict(each) for rung, each in measured.digests.items()})
-    record = log.capture(attributes=disclosure, media=measured.media, digests=digests, **framed)
+    record = log.capture(attributes=disclosure, media=measured.media, digests=digests, frames=measured.frames or 1)
     opened = disclosure.open(*open_names) if open_names else None
     held = log.evidence(record, enrolments=[enrolment], disclosure=opened)
     made = Case(image, folder / "trust.toml", disclosure, log)

@@ -105,7 +105,7 @@ class FaultyAnchor(Anchor):
 
 
 class FaultyStore(Store):
-    """A store whose next commit fails, after having committed when `persists`; or whose next re-read is of a flipped bit."""
+    """A store whose next commit fails, after having committed when `persists`; or whose next reading back has flipped bits."""
 
     def __init__(self, path: Path, *, persists: bool = False, create: bool = False) -> None:
         super().__init__(path, create=create)
@@ -122,10 +122,9 @@ class FaultyStore(Store):
 
     @contextmanager
     def read(self) -> Iterator[ReadTransaction]:
-        """The transaction, which lies once about the last statement when armed."""
+        """The transaction, which lies once about what it reads back when armed."""
         with super().read() as transaction:
-            flips, self.flip_read = self.flip_read, False
-            yield cast("ReadTransaction", _FlippedRead(transaction)) if flips else transaction
+            yield cast("ReadTransaction", _FlippedRead(transaction, self)) if self.flip_read else transaction
 
 
 class _FaultyWrite:
@@ -153,17 +152,19 @@ class _FaultyWrite:
 
 
 class _FlippedRead:
-    """Reads in which one bit of every statement has flipped."""
+    """Reads in which one bit of every statement has flipped, once."""
 
-    def __init__(self, transaction: ReadTransaction) -> None:
+    def __init__(self, transaction: ReadTransaction, store: FaultyStore) -> None:
         self._transaction = transaction
+        self._store = store
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._transaction, name)
 
-    def statement(self, index: int) -> Stored:
-        stored = self._transaction.statement(index)
-        return replace(stored, raw=stored.raw[:-1] + bytes([stored.raw[-1] ^ 1]))
+    def statements(self, start: int, stop: int) -> list[Stored]:
+        self._store.flip_read = False
+        found = self._transaction.statements(start, stop)
+        return [replace(each, raw=each.raw[:-1] + bytes([each.raw[-1] ^ 1])) for each in found]
 
 
 @dataclass

@@ -15,7 +15,7 @@ import pytest
 from commands import platemark, png
 
 from platemark import __version__
-from platemark.cli import app, keygen
+from platemark.cli import app
 
 COMMANDS = ("keygen", "enrol", "sign", "submit", "capture", "lookup", "fetch", "verify", "inspect")
 
@@ -73,7 +73,7 @@ def test_a_fault_of_the_program_is_a_line_too(monkeypatch: pytest.MonkeyPatch, t
         raise ZeroDivisionError("oops")
 
     monkeypatch.delenv("PLATEMARK_DEBUG", raising=False)
-    monkeypatch.setattr(keygen.keys, "generate", fail)
+    monkeypatch.setattr("platemark.keys.generate", fail)
     ran = platemark("keygen", tmp_path / "a.pem")
     assert (ran.code, ran.err.count("\n")) == (70, 1)
     assert "ZeroDivisionError: oops" in ran.err
@@ -87,7 +87,7 @@ def test_interruption_is_exit_code_130(monkeypatch: pytest.MonkeyPatch, tmp_path
     def interrupt(_: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(keygen.keys, "generate", interrupt)
+    monkeypatch.setattr("platemark.keys.generate", interrupt)
     ran = platemark("keygen", tmp_path / "a.pem")
     assert (ran.code, ran.err) == (130, "platemark: interrupted\n")
 
@@ -138,7 +138,7 @@ def _waiting(pid: int) -> str:
     """Whether the process has the lock file open: `flock` if so."""
     folder = Path(f"/proc/{pid}/fd")
     try:
-        links = [os.readlink(each) for each in folder.iterdir()]
+        links = [str(each.readlink()) for each in folder.iterdir()]
     except OSError:
         return "flock" if not folder.parent.parent.exists() else ""
     return "flock" if any(link.endswith(".state.lock") for link in links) else ""

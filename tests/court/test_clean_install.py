@@ -3,13 +3,13 @@
 import importlib.metadata
 import json
 import re
-import struct
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
 import pytest
+from pydicom.data import get_testdata_file
 
 import builders
 from platemark import trust
@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "vectors" / "golden"
 ABSENT = ("grpc", "google.protobuf", "lmdb", "pymerkle", "pydicom", "numpy", "imagecodecs")
 AT = str(builders.NOW + 1)
+PATIENT = b"CompressedSamples^MR1"
 
 
 def closure(name: str) -> set[str]:
@@ -99,36 +100,16 @@ def test_golden_evidence_verifies(court: Path, tmp_path: Path, release: str) -> 
         assert expected["exit_code"] == done.returncode
 
 
-def dicom_file(*, pixels: bytes = bytes(range(16)), name: str = "Doe^Jane") -> bytes:
-    """A small CT slice in explicit little endian, written by hand (PS3.5 7.1.2, PS3.10 7.1)."""
-
-    def element(group: int, number: int, vr: str, value: bytes) -> bytes:
-        value += (b"\0" if vr in {"UI", "OB", "OW"} else b" ") * (len(value) % 2)
-        tag = struct.pack("<HH2s", group, number, vr.encode())
-        if vr in {"OB", "OW", "UT", "SQ", "UN"}:
-            return tag + struct.pack("<HI", 0, len(value)) + value
-        return tag + struct.pack("<H", len(value)) + value
-
-    short = struct.Struct("<H").pack
-    syntax, image = b"1.2.840.10008.1.2.1", b"1.2.840.10008.5.1.4.1.1.2"
-    meta = element(2, 1, "OB", b"\0\1") + element(2, 2, "UI", image) + element(2, 3, "UI", b"2.25.7")
-    meta += element(2, 0x10, "UI", syntax) + element(2, 0x12, "UI", b"2.25.1")
-    body = element(8, 0x16, "UI", image) + element(8, 0x18, "UI", b"2.25.7") + element(8, 0x60, "CS", b"CT")
-    body += element(0x10, 0x10, "PN", name.encode()) + element(0x10, 0x20, "LO", b"P1")
-    body += element(0x20, 0xD, "UI", b"2.25.8") + element(0x20, 0xE, "UI", b"2.25.9")
-    body += element(0x28, 2, "US", short(1)) + element(0x28, 4, "CS", b"MONOCHROME2")
-    body += element(0x28, 0x10, "US", short(2)) + element(0x28, 0x11, "US", short(4))
-    body += element(0x28, 0x100, "US", short(16)) + element(0x28, 0x101, "US", short(16))
-    body += element(0x28, 0x102, "US", short(15)) + element(0x28, 0x103, "US", short(0))
-    body += element(0x7FE0, 0x10, "OW", pixels)
-    return bytes(128) + b"DICM" + element(2, 0, "UL", struct.pack("<I", len(meta))) + meta + body
-
-
 @pytest.fixture
 def slice_case(tmp_path: Path) -> Path:
-    """A folder with a DICOM slice, its evidence and the trust file."""
+    """A folder with a slice in JPEG 2000, a copy under another name, the slice's evidence and the trust file."""
+    source = get_testdata_file("MR_small_jp2klossless.dcm")
+    assert isinstance(source, str)
+    content = Path(source).read_bytes()
     image = tmp_path / "slice.dcm"
-    image.write_bytes(dicom_file())
+    image.write_bytes(content)
+    assert content.count(PATIENT) == 1
+    (tmp_path / "other.dcm").write_bytes(content.replace(PATIENT, b"Roe^Richard".ljust(len(PATIENT))))
     measured = measure(image)
     log = builders.Log()
     enrolment = log.enrol(builders.MODALITY)
@@ -150,7 +131,6 @@ def test_same_file_matches_without_decoders(court: Path, slice_case: Path) -> No
 
 def test_other_file_is_inconclusive_without_decoders(court: Path, slice_case: Path) -> None:
     """Where only the pixels could match and no decoder is installed: INCONCLUSIVE, with the line that installs one."""
-    (slice_case / "other.dcm").write_bytes(dicom_file(name="Roe^Richard"))
     done = run(
         court, "-m", "platemark", "verify", "other.dcm", "--evidence", "slice.dcm.evidence", "--trust", "trust.toml",
         "--at", AT, cwd=slice_case,

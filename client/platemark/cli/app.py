@@ -36,13 +36,21 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _common(
-    *, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         output.say(f"platemark {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _common(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    del version  # its callback has done everything before a command was looked for
 
 
 def _help(command: Callable[..., None]) -> str:
@@ -91,7 +99,7 @@ def _complain(error: Exception) -> int:
     if format_message is not None:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "platemark"
-        message = format_message() or "a command is missing"
+        message = str(format_message()).removesuffix(".")
         output.note(f"platemark: {message} (try: {command} --help)")
         return USAGE
     if isinstance(error, DecoderMissingError):

@@ -10,7 +10,7 @@ import typer
 from platemark import files
 from platemark.cli import describe, output
 from platemark.cli.options import AsJson, PassphraseFile
-from platemark.errors import FormatError
+from platemark.errors import FormatError, StateError
 from platemark.evidence import MAX_BUNDLE
 
 __all__ = ["inspect"]
@@ -42,6 +42,8 @@ def inspect(
         described = describe.describe(data, path=file, reveal=reveal, passphrase_file=passphrase_file)
     except FormatError as error:
         raise type(error)(f"{file}: {error.field}", error.reason) from None
+    except StateError as error:
+        raise StateError(f"{file}: {error.reason}") from None
     if as_json:
         output.say_json(described)
     else:
