@@ -9,7 +9,7 @@ import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
@@ -21,6 +21,7 @@ from platemark.cbor import Value
 from platemark.evidence import Evidence, Proven
 from platemark.rungs import SHA256, SHA512, Measurement
 from platemark.trust import Trust, TrustedLog
+from platemark.verdict import Verdict
 
 __all__ = [
     "BEGIN",
@@ -40,9 +41,11 @@ __all__ = [
     "digests",
     "enrolment_proof",
     "key",
+    "letters",
     "measurement",
     "party",
     "registrar_entry",
+    "scene",
 ]
 
 Payload: TypeAlias = "dict[str, Value]"
@@ -327,3 +330,16 @@ class Log:
     def trust(self, *, accept_pixels: bool = False) -> Trust:
         """Trust in this log alone."""
         return Trust((self.trusted(),), accept_pixels)
+
+
+def scene(**options: Any) -> Log:
+    """A log of its policy (leaf 0), the enrolment of MODALITY (leaf 1) and its capture of b"an image" (leaf 2)."""
+    log = Log()
+    log.enrol(MODALITY)
+    log.capture(**options)
+    return log
+
+
+def letters(verdict: Verdict) -> str:
+    """The status of checks 1 to 15 as a word: P for PASS, F for FAIL, N for NOT CHECKED."""
+    return "".join(check.status[0] for check in verdict.checks)

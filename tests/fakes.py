@@ -31,7 +31,10 @@ __all__ = [
     "Founded",
     "check_answer",
     "check_log",
+    "flipped",
+    "high_s",
     "sequencing",
+    "signed_again",
     "with_faults",
 ]
 
@@ -297,3 +300,27 @@ def _check_names(transaction: ReadTransaction, found: Sequence[statement.Stateme
         assert each.seq is not None
         assert transaction.chain_index(record.number, each.epoch, each.seq, each.id) == index
         assert index in transaction.written_by(record.number, index)
+
+
+def flipped(raw: bytes) -> bytes:
+    """The statement with the last bit of its signature flipped."""
+    return raw[:-1] + bytes([raw[-1] ^ 1])
+
+
+def with_signature(raw: bytes, signature: bytes) -> bytes:
+    """The statement with another signature of the same length."""
+    assert raw.endswith(statement.decode(raw).message.signature)
+    return raw[: -len(signature)] + signature
+
+
+def high_s(raw: bytes) -> bytes:
+    """The statement with the other ES256 signature that anybody can make from it."""
+    signature = statement.decode(raw).message.signature
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    s = order - int.from_bytes(signature[32:], "big")
+    return with_signature(raw, signature[:32] + s.to_bytes(32, "big"))
+
+
+def signed_again(raw: bytes, by: builders.Party) -> bytes:
+    """The same to-be-signed bytes with a fresh signature."""
+    return with_signature(raw, by.key.private.sign(statement.decode(raw).message.to_be_signed))

@@ -73,30 +73,6 @@ def codes(outcome: Outcome) -> list[str]:
     return [condition.code for condition in outcome.conditions]
 
 
-def flipped(raw: bytes) -> bytes:
-    """The statement with the last bit of its signature flipped."""
-    return raw[:-1] + bytes([raw[-1] ^ 1])
-
-
-def with_signature(raw: bytes, signature: bytes) -> bytes:
-    """The statement with another signature of the same length."""
-    assert raw.endswith(statement.decode(raw).message.signature)
-    return raw[: -len(signature)] + signature
-
-
-def high_s(raw: bytes) -> bytes:
-    """The statement with the other ES256 signature that anybody can make from it."""
-    signature = statement.decode(raw).message.signature
-    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-    s = order - int.from_bytes(signature[32:], "big")
-    return with_signature(raw, signature[:32] + s.to_bytes(32, "big"))
-
-
-def signed_again(raw: bytes, by: Party) -> bytes:
-    """The same to-be-signed bytes with a fresh signature."""
-    return with_signature(raw, by.key.private.sign(statement.decode(raw).message.to_be_signed))
-
-
 def foreign(log: builders.Log) -> bytes:
     """A capture by a key that nobody enrolled."""
     return log.statements[log.capture(by=STRANGER)]
@@ -114,8 +90,8 @@ REFUSED: dict[str, tuple[tuple[str, str], Refused]] = {
     "not a statement": (("malformed", "tag"), lambda _: b"hello"),
     "no bytes": (("malformed", "tag"), lambda _: b""),
     "too large for the formats": (("too-large", "statement"), lambda _: bytes(61441)),
-    "wrong signature": (("bad-signature", "signature"), lambda b: flipped(_made(b, b.log.capture()))),
-    "high s": (("bad-signature", "signature"), lambda b: high_s(_made(b, b.log.capture()))),
+    "wrong signature": (("bad-signature", "signature"), lambda b: fakes.flipped(_made(b, b.log.capture()))),
+    "high s": (("bad-signature", "signature"), lambda b: fakes.high_s(_made(b, b.log.capture()))),
     "a modality that received": (
         ("wrong-role", "payload.origin"),
         lambda b: _made(b, b.log.capture(origin="gateway-received")),
@@ -297,14 +273,14 @@ def test_a_repeat_gets_the_first_answer_whatever_its_signature(bench: Bench) -> 
     """The same to-be-signed bytes have one index: with the same, a fresh or a flipped signature; the first bytes are returned."""
     bench.enrolled(MODALITY)
     raw = _made(bench, bench.log.capture())
-    first, again, fresh, high = bench.append(raw, raw, signed_again(raw, MODALITY), high_s(raw))
-    later = bench.append(signed_again(raw, MODALITY), high_s(raw))
+    first, again, fresh, high = bench.append(raw, raw, fakes.signed_again(raw, MODALITY), fakes.high_s(raw))
+    later = bench.append(fakes.signed_again(raw, MODALITY), fakes.high_s(raw))
     assert isinstance(first, Logged)
     assert not first.duplicate
     for outcome in (again, fresh, high, *later):
         assert isinstance(outcome, Logged)
         assert (outcome.index, outcome.raw, outcome.received, outcome.duplicate) == (first.index, raw, first.received, True)
-    assert [refusal(each)[0] for each in bench.append(flipped(raw))] == ["bad-signature"]
+    assert [refusal(each)[0] for each in bench.append(fakes.flipped(raw))] == ["bad-signature"]
 
 
 @pytest.mark.parametrize("algorithm", ["ed25519", "mldsa44"])
@@ -312,7 +288,7 @@ def test_the_other_algorithms_repeat_as_well(bench: Bench, algorithm: builders.A
     """A fresh ML-DSA signature, or the same Ed25519 one, over the same bytes is the same statement."""
     who = bench.enrolled(builders.party(f"device {algorithm}".replace(" ", "-"), algorithm))
     raw = _made(bench, bench.log.capture(by=who))
-    first, again = bench.append(raw, signed_again(raw, who))
+    first, again = bench.append(raw, fakes.signed_again(raw, who))
     assert isinstance(first, Logged)
     assert isinstance(again, Logged)
     assert (again.index, again.raw) == (first.index, raw)
@@ -447,4 +423,4 @@ def test_a_condition_of_a_later_release_is_shown() -> None:
 def test_low_s_of_the_product_undoes_the_flip(bench: Bench) -> None:
     """The test's flipped signature is the one that the product knows how to undo."""
     raw = _made(bench, bench.log.capture())
-    assert keys.low_s(statement.decode(high_s(raw)).message.signature) == statement.decode(raw).message.signature
+    assert keys.low_s(statement.decode(fakes.high_s(raw)).message.signature) == statement.decode(raw).message.signature
