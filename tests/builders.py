@@ -48,7 +48,7 @@ __all__ = [
     "scene",
 ]
 
-Payload: TypeAlias = "dict[str, Value]"
+Payload: TypeAlias = dict[str, Value]
 Algorithm: TypeAlias = Literal["p256", "ed25519", "mldsa44"]
 
 NOW = 1_800_000_000 * 10**9

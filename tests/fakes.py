@@ -62,9 +62,7 @@ class Founded:
     def at(cls, directory: Path, *, log: builders.Log | None = None) -> "Founded":
         """A new ledger below `directory`."""
         founded = cls(Paths.of(directory), log or builders.Log())
-        genesis.create(
-            founded.paths, policy=founded.log.statements, signers=founded.signers, now_ns=founded.clock
-        )
+        genesis.create(founded.paths, policy=founded.log.statements, signers=founded.signers, now_ns=founded.clock)
         return founded
 
     @property

@@ -18,7 +18,7 @@ from platemark.schema import Check
 
 __all__ = ["attribute_values", "cbor_values", "check_name", "check_parts", "leaf_hashes", "nfc_text", "payloads"]
 
-Payload: TypeAlias = "dict[str, Value]"
+Payload: TypeAlias = dict[str, Value]
 
 _INTEGERS = st.one_of(
     st.integers(-(1 << 63), (1 << 64) - 1),

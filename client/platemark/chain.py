@@ -1,6 +1,6 @@
 """The chain of a signing key on this machine: which statement comes next, kept beside the key in `KEY.pem.state`.
 
-Every statement but a policy carries its key's epoch, seq and prev (proto/statement.md section 4). A ledger shows two
+Every statement but a policy carries its key's epoch, seq and prev (rule T1 of proto/statement.md). A ledger shows two
 statements with one epoch and seq as a fork, a cloned key, so the one thing that may never happen here is to sign such
 a second statement. Hence the order of writes in `Chain.sign`: the state *after* a statement is on disk before the
 signature *of* the statement exists. A crash between the two leaves a gap in the chain, which is shown and explained; it

@@ -35,7 +35,7 @@ def check_image(record: Statement, image: Measurement | None) -> tuple[Check, st
     if image is None:
         return Check(_IMAGE, NOT_CHECKED, "no image was given"), None
     if record.kind != "capture":
-        return Check(_IMAGE, NOT_CHECKED, f"a {record.kind} statement records no single image"), None
+        return Check(_IMAGE, NOT_CHECKED, f"a statement of kind {record.kind} records no single image"), None
     recorded = cast("Digests", record.payload["digests"])
     match = strongest_match(image.digests, recorded)
     if match.conflict is not None:
@@ -71,12 +71,12 @@ def check_header(
     shown = HEADER_BINDING & disclosed.keys() & image.attributes.keys()
     differing = sorted(name for name in shown if disclosed[name] != image.attributes[name])
     if differing:
-        reason = f"the pixels match, and the header does not: {', '.join(differing)} differs from the record"
+        reason = f"the pixels match, and the header does not; it differs from the record in {', '.join(differing)}"
         return Check(_HEADER, FAIL, reason)
     unproven = sorted(HEADER_BINDING - shown)
     if not unproven:
         return Check(_HEADER, PASS, "patient, study, laterality and orientation are the recorded ones")
     if accept_pixels:
         return Check(_HEADER, PASS, "the header is not proven; the trust file accepts pixels alone")
-    reason = f"the pixels match, the header is not proven: {', '.join(unproven)} was not disclosed"
+    reason = f"the pixels match, the header is not proven; not disclosed: {', '.join(unproven)}"
     return Check(_HEADER, NOT_CHECKED, reason)

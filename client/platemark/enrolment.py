@@ -1,4 +1,4 @@
-"""Asking for a key to be enrolled, and the payload of the enrolment that answers (proto/statement.md section 5.7).
+"""Asking for a key to be enrolled, and the payload of the enrolment that answers (rules T5 and T10 of proto/statement.md).
 
 A device that keeps its key to itself makes a *request*: strict CBOR of exactly v, log, device, role, key and proof, where
 the proof is the new key's own signature over log, device and role. A registrar reads it and signs the enrolment.

@@ -199,13 +199,13 @@ def _check_order(placed: Sequence[Positioned]) -> None:
             raise EvidenceError(f"policy/{number + 1}", "not in log order")
     for number, each in enumerate(placed):
         if each.statement.kind != "policy":
-            raise EvidenceError(f"policy/{number}", f"a {each.statement.kind} statement, not a policy")
+            raise EvidenceError(f"policy/{number}", f"the statement is of kind {each.statement.kind}, not policy")
 
 
 def _enrolment(enrolment: Positioned, subject: Positioned, log: bytes, name: str) -> KeyRecord:
     decoded = enrolment.statement
     if decoded.kind != "enrol":
-        raise EvidenceError(name, f"a {decoded.kind} statement, not an enrolment")
+        raise EvidenceError(name, f"the statement is of kind {decoded.kind}, not enrol")
     if decoded.log != log:
         raise EvidenceError(name, "names another log")
     key = load_public(cast("bytes", decoded.payload["key"]))
@@ -226,7 +226,7 @@ def _enrolment(enrolment: Positioned, subject: Positioned, log: bytes, name: str
 def _check_may_sign(subject: Positioned, found: KeyRecord, name: str) -> None:
     decoded = subject.statement
     if found.role not in SIGNERS[decoded.kind]:
-        raise EvidenceError(name, f"role {found.role} may not sign a {decoded.kind}")
+        raise EvidenceError(name, f"role {found.role} may not sign a statement of kind {decoded.kind}")
     if decoded.kind == "capture" and found.role not in ORIGINS[cast("str", decoded.payload["origin"])]:
         raise EvidenceError(name, f"role {found.role} may not state the origin {decoded.payload['origin']!r}")
     if decoded.issuer != found.device:

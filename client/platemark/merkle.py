@@ -1,7 +1,7 @@
 """RFC 9162 section 2.1 Merkle trees, verified with the standard library alone.
 
 Leaf hash = H(0x00 || entry), node hash = H(0x01 || left || right), empty root = H(""). Indices are 0-based, sizes are
-below 2^64, every digest of a proof is exactly 32 bytes of `bytes`. The verifiers return None or raise `ProofError`;
+below 2^63, every digest of a proof is exactly 32 bytes of `bytes`. The verifiers return None or raise `ProofError`;
 there is no boolean to forget. Rules: proto/log.md section 1.
 """
 
@@ -30,7 +30,7 @@ __all__ = [
 
 HASH_SIZE = 32
 EMPTY_ROOT = hashlib.sha256(b"").digest()
-_MAX_SIZE = 1 << 64
+_MAX_SIZE = 1 << 63
 
 
 def leaf_hash(entry: bytes, *, algorithm: str = "sha256") -> bytes:
@@ -165,7 +165,7 @@ def _walk_consistency(old_size: int, new_size: int, old_root: bytes, new_root: b
 
 def _position(name: str, value: int) -> None:
     if type(value) is not int or not 0 <= value < _MAX_SIZE:
-        raise ProofError(f"{name} is not an integer of 64 bits")
+        raise ProofError(f"{name} is not an integer from 0 to 2^63 - 1")
 
 
 def _digest(name: str, value: bytes) -> bytes:

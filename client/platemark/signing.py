@@ -73,7 +73,7 @@ def sign_capture(
 def capture_payload(
     measurement: Measurement, disclosure: Disclosure, *, captured: int, origin: str, clock: Clock
 ) -> dict[str, Value]:
-    """The payload of a capture without its chain fields (proto/statement.md section 5)."""
+    """The payload of a capture without its chain fields (rules T2 to T4 of proto/statement.md)."""
     digests: dict[int | str, Value] = {}
     for rung, hashes in measurement.digests.items():
         named: dict[int | str, Value] = dict(hashes.items())

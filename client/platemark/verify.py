@@ -83,7 +83,7 @@ class _Verification:
             record = statement.decode(self.evidence.record.statement)
         except FormatError as error:
             self._fail(1, error)
-        self._note(1, PASS, f"a well-formed {record.kind} statement, id {record.id.hex()}")
+        self._note(1, PASS, f"a well-formed statement of kind {record.kind}, id {record.id.hex()}")
         return record
 
     def _ledger(self, record: Statement) -> None:
@@ -189,6 +189,10 @@ class _Verification:
             if revoke.statement.log != policies.log:
                 raise FormatError("revocation/0", "names another log")
             lineage.authority(revoke, chain, proof.checkpoint, policies, folder="revocation")
+        except UnknownKindError as error:
+            # An unreadable revocation must not be the better case for whoever hands it over.
+            self._note(8, NOT_CHECKED, "the evidence shows a revocation that this release cannot read")
+            self._fail(9, error)
         except PlatemarkError as error:
             self._fail(9, error)
         if revoke.index < record.index:

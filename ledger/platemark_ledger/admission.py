@@ -1,9 +1,9 @@
 """Whether a statement may enter the log.
 
 `decode` and `verify` look at the bytes alone and at the key that they name: size, strict form, signature. They run in any thread,
-outside every lock. `Judge.decide` runs inside the write transaction, where the place of the statement in the log is known: duplicates, the
-key's state at that place, and the key's chain. A refusal leaves no trace in the log. What is correctly signed by a key that may
-sign it is never refused for its clock, a gap or a fork: it is logged and the condition is noted.
+outside every lock. `Judge.decide` runs inside the write transaction, where the place of the statement in the log is known:
+duplicates, the key's state at that place, and the key's chain. A refusal leaves no trace in the log. What is correctly signed
+by a key that may sign it is never refused for its clock, a gap or a fork: it is logged and the condition is noted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from platemark_ledger.registry import Grant, KeyRecord, Policy, Registry
     from platemark_ledger.store import ReadTransaction
 
-__all__ = ["Duplicate", "Enters", "Examined", "Judge", "decode", "unknown_key", "verify"]
+__all__ = ["Duplicate", "Enters", "Examined", "Judge", "decode", "place_of", "unknown_key", "verify"]
 
 
 _REGISTRY_KINDS = frozenset({"enrol", "revoke", "policy"})
@@ -134,7 +134,7 @@ class Judge:
     def decide(self, examined: Examined, *, index: int, received: int) -> Duplicate | Enters:
         """What becomes of an examined statement whose place would be `index`. Raises Refusal.
 
-        1. a statement whose id the log holds: the first answer, whatever has become of its key since, and whatever its signature
+        1. a statement whose id the log holds: the first answer, whatever its signature and whatever has become of its key since
         2. the key is named by the log at an earlier place and not revoked or dropped since
         3. it is no larger than the policy allows, and its role may sign this kind and state this origin
         4. the issuer is the URI that the key was enrolled for
@@ -147,7 +147,8 @@ class Judge:
         record = self._registry.key(statement.kid)
         if record is None:
             raise unknown_key(statement)
-        earlier = self._find(statement, record)
+        place = place_of(statement)
+        earlier = self._find(statement, record, place)
         if earlier is not None:
             return Duplicate(earlier)
         if examined.flaw is not None:
@@ -160,11 +161,12 @@ class Judge:
         if statement.kind in LOG_BOUND and statement.log != self._log_id:
             raise Refusal("wrong-log", "payload.log", f"this log is {self._log_id.hex()}")
         _check_time(statement, grant)
-        self._registry.check(statement)
-        if statement.kind == "policy":
+        if statement.kind in _REGISTRY_KINDS:
+            self._registry.check(statement)
+        if place is None:
             self._check_log_keys(statement)
             return Enters(record.number, 0, None)
-        return self._judge_chain(statement, record.number, index, received)
+        return self._judge_chain(statement, record.number, place, index, received)
 
     def entered(self, statement: Statement, entering: Enters) -> None:
         """Take note that the statement was logged, for those after it in the batch."""
@@ -180,10 +182,9 @@ class Judge:
             grant = self._grants[case] = _grant(statement, record, index)
         return grant
 
-    def _find(self, statement: Statement, record: KeyRecord) -> int | None:
-        if statement.kind == "policy":
+    def _find(self, statement: Statement, record: KeyRecord, place: tuple[int, int] | None) -> int | None:
+        if place is None:
             return self._registry.policy_statement(statement.id)
-        place = _place(statement)
         head = self._head(record.number)
         if head is None or place > (head.epoch, head.seq):
             return None  # further than anything of this key: the common case costs no search
@@ -195,33 +196,36 @@ class Judge:
         if not named & self._log_kids:
             raise Refusal("bad-policy", "payload.log_keys", "none of them is a key that this server signs with")
 
-    def _judge_chain(self, statement: Statement, number: int, index: int, received: int) -> Enters:
-        place, time = _place(statement), cast("int", statement.time)
+    def _judge_chain(
+        self, statement: Statement, number: int, place: tuple[int, int], index: int, received: int
+    ) -> Enters:
+        time = cast("int", statement.time)
         head = self._head(number)
         codes: list[str] = []
         further = head is None or place > (head.epoch, head.seq)
         if head is None or place[0] > head.epoch:
             codes += ["gap"] if place[1] else []
         elif further:
-            codes += self._judge_next(statement, head)
+            codes += self._judge_next(statement, place, head)
         else:
-            codes += self._judge_earlier(statement, number, head)
+            codes += self._judge_earlier(statement, number, place, head)
         if head is not None and further and time < head.time:
             codes.append("clock-backwards")
         if time > received + self.policy().skew_ns:
             codes.append("clock-future")
-        if not all(self._holds_id(id) for id in _references(statement)):
+        references = _references(statement)
+        if references and not all(self._holds_id(each) for each in references):
             codes.append("unknown-reference")
         following = ChainHead(*place, statement.id, time, index) if further else None
-        return Enters(number, bits_of(*codes), following)
+        return Enters(number, bits_of(*codes) if codes else 0, following)
 
-    def _judge_next(self, statement: Statement, head: ChainHead) -> list[str]:
-        if statement.seq != head.seq + 1:
+    def _judge_next(self, statement: Statement, place: tuple[int, int], head: ChainHead) -> list[str]:
+        if place[1] != head.seq + 1:
             return ["gap"]
         return [] if statement.prev == head.id else ["prev-mismatch"]
 
-    def _judge_earlier(self, statement: Statement, number: int, head: ChainHead) -> list[str]:
-        epoch, seq = _place(statement)
+    def _judge_earlier(self, statement: Statement, number: int, place: tuple[int, int], head: ChainHead) -> list[str]:
+        epoch, seq = place
         codes = ["fork" if self._transaction.chain_at(number, epoch, seq) else "late"]
         before = self._transaction.chain_at(number, epoch, seq - 1) if seq else []
         if before and statement.prev != before[0][1]:
@@ -269,12 +273,19 @@ def _check_time(statement: Statement, grant: Grant) -> None:
         raise Refusal("expired", "payload", f"stated time {time} is after the key's not_after")
 
 
-def _place(statement: Statement) -> tuple[int, int]:
-    return cast("int", statement.epoch), cast("int", statement.seq)
+def place_of(statement: Statement) -> tuple[int, int] | None:
+    """(epoch, seq) in the chain of the statement's key; None for a policy, which has no chain."""
+    payload = statement.payload
+    return (cast("int", payload["epoch"]), cast("int", payload["seq"])) if "epoch" in payload else None
 
 
 def _references(statement: Statement) -> list[bytes]:
     """The statement ids that a statement refers to, apart from its chain."""
-    of = statement.payload.get("of", [])
-    parents = statement.payload.get("parents", [])
-    return cast("list[bytes]", [of] if isinstance(of, bytes) else of) + cast("list[bytes]", parents)
+    payload = statement.payload
+    found = list(cast("list[bytes]", payload.get("parents", ())))
+    of = payload.get("of")
+    if isinstance(of, bytes):
+        found.append(of)
+    elif isinstance(of, list):
+        found += cast("list[bytes]", of)
+    return found

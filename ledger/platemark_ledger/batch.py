@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from platemark.kinds import SIGNERS
 from platemark.merkle import leaf_hash
 from platemark_ledger import digests, rows
-from platemark_ledger.admission import Duplicate, Enters, Examined, Judge
+from platemark_ledger.admission import Duplicate, Enters, Examined, Judge, place_of
 from platemark_ledger.errors import Refusal, StoreError
 from platemark_ledger.store import Head, Stored
 
@@ -77,9 +77,10 @@ class Batch:
             return refusal.as_value()
         if isinstance(decision, Duplicate):
             return Placed(decision.index, duplicate=True)
-        if statement.epoch is not None and statement.seq is not None:
+        place = place_of(statement)
+        if place is not None:
             # At once, so that a repeat or a fork later in this batch finds it.
-            self._transaction.add_to_chain(decision.number, statement.epoch, statement.seq, statement.id, index)
+            self._transaction.add_to_chain(decision.number, *place, statement.id, index)
         self._registry.apply(statement, index)
         self._judge.entered(statement, decision)
         self._new.append((statement, decision))

@@ -32,6 +32,7 @@ __all__ = [
     "environment",
     "from_json",
     "load",
+    "parse",
     "passphrase",
     "to_json",
     "to_toml",
@@ -236,26 +237,35 @@ def describe(settings: Settings) -> Iterator[Described]:
         )
 
 
-def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
-    """The settings of the TOML file (None: no file) overridden by the environment.
+def load(path: Path, environ: Mapping[str, str]) -> Settings:
+    """The settings of the TOML file overridden by the environment.
 
     Raises ConfigError naming the setting: unknown, of the wrong type, out of range, or at odds with another.
     """
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError("config", f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise ConfigError("config", f"{path}: not UTF-8") from None
+    return parse(text, path.resolve().parent, environ)
+
+
+def parse(text: str, base: Path, environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of a TOML text whose paths, defaults included, are relative to `base`. Raises ConfigError as `load`."""
     hints = typing.get_type_hints(Settings)
     values: dict[str, Any] = {}
-    # Defaults that are paths are relative to the configuration file as well.
-    base = Path.cwd() if path is None else path.resolve().parent
     for field in dataclasses.fields(Settings):
         if isinstance(field.default, Path):
             values[field.name] = base / field.default
-    for name, value in ({} if path is None else _toml(path)).items():
+    for name, value in _toml(text).items():
         if name not in hints:
-            raise ConfigError(name, f"there is no such setting (in {path})")
+            raise ConfigError(name, "there is no such setting (in the configuration file)")
         values[name] = _typed(name, value, hints[name], base)
-    for name, text in _settings_of(environ):
+    for name, given in _settings_of(environ or {}):
         if name not in hints:
             raise ConfigError(PREFIX + name.upper(), "there is no such setting (in the environment)")
-        values[name] = _typed(name, _parsed(name, text, hints[name]), hints[name], Path.cwd())
+        values[name] = _typed(name, _parsed(name, given, hints[name]), hints[name], Path.cwd())
     return Settings(**values)
 
 
@@ -317,17 +327,16 @@ def _toml_value(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return str(value)
-    # A TOML basic string takes the escapes of JSON.
-    return json.dumps(str(value))
+    # A TOML basic string takes the escapes of JSON but those of surrogate pairs, and wants DEL escaped as well.
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _toml(path: Path) -> dict[str, object]:
+def _toml(text: str) -> dict[str, object]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError("config", f"{path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError("config", f"{path}: not TOML: {error}") from None
+        return tomllib.loads(text)
+    # ValueError: TOMLDecodeError, and numbers of more digits than Python converts.
+    except (ValueError, RecursionError) as error:
+        raise ConfigError("config", f"not TOML: {error}") from None
 
 
 def _settings_of(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -65,13 +65,19 @@ def rungs_of(statement: Statement) -> list[tuple[str, int, bytes]]:
 
 def digests_of(statement: Statement) -> list[bytes]:
     """What a statement can be found by: its id, and the digests of each of its rungs."""
-    return [statement.id, *(digest for _, _, digest in rungs_of(statement))]
+    rungs = cast("Mapping[str, Mapping[int, bytes]]", statement.payload.get("digests", {}))
+    return [statement.id, *(digest for by in rungs.values() for digest in by.values())]
 
 
 def add(transaction: WriteTransaction, first: int, found_by: Iterable[tuple[int, list[bytes]]]) -> None:
     """Note a batch from index `first` on: (index, what it can be found by). In the transaction that logs the batch."""
     entries = sorted(
-        [digest[:_PREFIX] + number for index, digests in found_by for number in [_U64.pack(index)] for digest in digests]
+        [
+            digest[:_PREFIX] + number
+            for index, digests in found_by
+            for number in [_U64.pack(index)]
+            for digest in digests
+        ]
     )
     transaction.put(Table.PENDING, _U64.pack(first), b"".join(entries))
     pending, rows = _pending(transaction)

@@ -119,11 +119,12 @@ class Examiner(Generic[_Answer]):
         Whether the enrolment is logged is decided with everything else, by its place.
         """
         enrolled: dict[bytes, Verifier] = {}
-        for place, outcome in enumerate(call.examined):
-            if isinstance(outcome, Refusal):
-                if outcome.code == "unknown-key" and enrolled:
-                    call.examined[place : place + 1] = self._examine(call.raws[place : place + 1], enrolled)
-            elif outcome is not None and outcome.statement.kind == "enrol":
+        for place, raw in enumerate(call.raws):
+            outcome = call.examined[place]
+            if isinstance(outcome, Refusal) and outcome.code == "unknown-key" and enrolled:
+                (outcome,) = self._examine([raw], enrolled)
+                call.examined[place] = outcome
+            if isinstance(outcome, Examined) and outcome.statement.kind == "enrol":
                 spki = cast("bytes", outcome.statement.payload["key"])
                 enrolled[sha256(spki).digest()] = load_public(spki)
 

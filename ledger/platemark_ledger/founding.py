@@ -66,32 +66,30 @@ def found(
 ) -> Founded:
     """Make the ledger of the plan. Raises GenesisError, KeyFileError, ConfigError, StatementError; nothing is overwritten.
 
-    If we crash here, the directory is not a ledger yet and nothing was told to anybody: remove it and found again.
+    What is wrong with the plan is found before anything is written. If we crash here, the directory is not a ledger yet and
+    nothing was told to anybody: remove it and found again.
     """
     now = time.time_ns() if now_ns is None else now_ns
-    _make_directories(plan.directory)
-    made: list[Path] = []
     policy_keys = [read_private(path, offline_passphrase) for path in plan.policy_keys]
-    if not policy_keys:
-        paths = [plan.directory / "offline" / f"policy-{number}.key" for number in range(1, plan.policy_count + 1)]
-        policy_keys = [_make(path, offline_passphrase, made) for path in paths]
+    made: dict[Path, PrivateKey] = {}
+    for number in range(1, plan.policy_count + 1) if not policy_keys else ():
+        made[plan.directory / "offline" / f"policy-{number}.key"] = generate("p256")
+    policy_keys += made.values()
     registrar: Verifier | PrivateKey
     if plan.registrar is None:
-        registrar = _make(plan.directory / "offline" / "registrar.key", offline_passphrase, made)
+        registrar = made[plan.directory / "offline" / "registrar.key"] = generate("p256")
     else:
         registrar = read_public(plan.registrar)
     log_key = generate("ed25519")
-    write_private(plan.directory / "keys" / "log.key", log_key, log_passphrase)
-    signer = NoteSigner(plan.origin, log_key)
     issuer = plan.registrar_issuer or f"https://{plan.origin}/registrar"
     threshold = plan.threshold or len(policy_keys)
-    registrar_entry: Value = {
+    entry: Value = {
         "key": registrar.spki,
         "issuer": issuer,
         "not_before": max(0, now - _SLACK_NS),
         "not_after": min(now + plan.registrar_years * _YEAR_NS, _MAX_NS),
     }
-    policy = _policy(plan.origin, policy_keys, threshold, log_key, registrar_entry)
+    policy = _policy(plan.origin, policy_keys, threshold, log_key, entry)
     settings = Settings(
         origin=plan.origin,
         listen=plan.listen,
@@ -99,9 +97,16 @@ def found(
         anchor=plan.directory / "anchor" / "checkpoint",
         log_key=plan.directory / "keys" / "log.key",
     )
+    signer = NoteSigner(plan.origin, log_key)
+    trusted = TrustedLog(
+        statement.decode(policy[0]).id, plan.origin, frozenset(key.spki for key in policy_keys), threshold
+    )
+    _make_directories(plan.directory)
+    for path, key in made.items():
+        write_private(path, key, offline_passphrase)
+        write_public(path.with_suffix(".pub"), key)
+    write_private(settings.log_key, log_key, log_passphrase)
     genesis.create(Paths(settings.data, settings.anchor, settings.lock), policy=policy, signers=[signer])
-    log_id = statement.decode(policy[0]).id
-    trusted = TrustedLog(log_id, plan.origin, frozenset(key.spki for key in policy_keys), threshold)
     written = {
         "config.toml": config.to_toml(settings, plan.directory),
         "trust.toml": to_toml(trusted),
@@ -112,7 +117,7 @@ def found(
     return Founded(
         directory=plan.directory,
         origin=plan.origin,
-        log_id=log_id,
+        log_id=trusted.id,
         vkey=signer.verifier.vkey,
         registrar_issuer=issuer,
         config=plan.directory / "config.toml",
@@ -156,14 +161,6 @@ def _make_directories(directory: Path) -> None:
             (directory / name).mkdir(mode=mode)
     except OSError as error:
         raise GenesisError(f"{directory}: {error.strerror or error}") from error
-
-
-def _make(path: Path, passphrase: bytes | None, made: list[Path]) -> PrivateKey:
-    key = generate("p256")
-    write_private(path, key, passphrase)
-    write_public(path.with_suffix(".pub"), key)
-    made.append(path)
-    return key
 
 
 def _write(path: Path, text: str) -> None:

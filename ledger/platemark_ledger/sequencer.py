@@ -20,9 +20,9 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ from platemark_ledger.answers import Answers, Appended, Logged, Outcome
 from platemark_ledger.batch import Batch, Placed, Tail, check_tail
 from platemark_ledger.errors import (
     BatchError,
-    FatalError,
+    LedgerError,
     LockError,
     OverloadedError,
     PoisonedError,
@@ -165,11 +165,26 @@ class Sequencer:
         except PoisonedError as error:
             self._fail(error.reason)
         except BaseException as error:  # noqa: BLE001 -- whatever stops this thread stops the ledger
-            reason = error.reason if isinstance(error, FatalError) else repr(error)
+            reason = _reason(error)
             _log.critical("stopping for good: %s", reason, exc_info=error)
-            with suppress(LockError):
-                self._ledger.lock.poison(reason)
             self._fail(reason)
+
+    @contextmanager
+    def _holding_the_lock(self) -> Iterator[None]:
+        """Hold the sequencer lock; what is not the batch's own failure marks the ledger before the lock is let go.
+
+        If we crash before the mark is written, the kernel lets the lock go and another worker goes on from what it reads. It
+        hashes everything above the anchor again before it signs, as it would after any crash.
+        """
+        with self._ledger.lock.hold():
+            try:
+                yield
+            except BatchError:
+                raise
+            except BaseException as error:
+                with suppress(LockError):
+                    self._ledger.lock.poison(_reason(error))
+                raise
 
     def _take(self) -> list[Call[Appended]] | None:
         """The calls that are ready, in their order; none when there is tidying to do instead; None when all is done."""
@@ -200,7 +215,7 @@ class Sequencer:
         """Commit, release and answer one batch; every call gets an answer, whatever happens."""
         try:
             try:
-                with self._ledger.lock.hold():
+                with self._holding_the_lock():
                     before = self._ledger.anchor.read()
                     placed = self._log_batch([call.outcomes() for call in calls], before)
                     released, tail = self._release(before)
@@ -210,7 +225,7 @@ class Sequencer:
                 for call in calls:
                     call.future.set_exception(BatchError(error.reason))
         except BaseException as error:
-            _abandon(calls, error.reason if isinstance(error, (FatalError, PoisonedError)) else repr(error))
+            _abandon(calls, _reason(error))
             raise
         self._untidy = True
 
@@ -282,7 +297,7 @@ class Sequencer:
             backlog = digests.backlog(transaction, self._index_limits)
         steps = max(at_least, min(backlog // 2, 4))
         for _ in range(steps):
-            with self._ledger.lock.hold(), self._ledger.store.write() as transaction:
+            with self._holding_the_lock(), self._ledger.store.write() as transaction:
                 try:
                     worked = digests.step(transaction, self._index_limits)
                     changed = worked or bool(self._refused)
@@ -311,6 +326,10 @@ class Sequencer:
         _abandon([call for call in calls if call.future.set_running_or_notify_cancel()], reason)
         if self._on_failure is not None:
             self._on_failure(reason)
+
+
+def _reason(error: BaseException) -> str:
+    return error.reason if isinstance(error, LedgerError) else repr(error)
 
 
 def _abandon(calls: list[Call[Appended]], reason: str) -> None:

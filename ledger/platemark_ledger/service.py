@@ -8,9 +8,10 @@ rows run in `readers`, single proofs (0.1 ms) on the event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
@@ -35,8 +36,11 @@ SERVICE = pb.DESCRIPTOR.services_by_name["Ledger"].full_name
 
 _HASH = 32
 _DIGEST_SIZES = {SHA256: 32, SHA512: 64}
-# Statements per message of a listing: some 200 KiB, so that flow control has steps of a sensible size.
+# Statements that a listing asks the domain for at once.
 _LIST_STEP = 256
+# Statement bytes in one message of a list. Well below the 4 MiB that a gRPC client of any language takes unless told otherwise,
+# paths included, and small enough that flow control has steps of a sensible size.
+_MESSAGE = 2 * 1024 * 1024
 _T = TypeVar("_T")
 if TYPE_CHECKING:
     _Context = grpc.aio.ServicerContext[Any, Any]
@@ -86,9 +90,11 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
                 limit=min(request.page_size or self._limits.max_page, self._limits.max_page),
             )
         )
+        fitting = next(_messages(page.proven, lambda each: len(each.record.raw)))
+        cut = len(fitting) < len(page.proven)
         return pb.LookupResponse(
-            statements=[_proven(each) for each in page.proven],
-            next_index=page.next,
+            statements=[_proven(each) for each in fitting],
+            next_index=page.proven[len(fitting)].record.index if cut else page.next,
             checkpoint=_checkpoint(page.checkpoint),
         )
 
@@ -114,33 +120,29 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         kid, issuer = _writer_of(request)
         if request.kind and request.kind not in KINDS:
             raise RequestError("kind", f"{request.kind[:40]!r} is none of {', '.join(KINDS)}")
+        question = partial(
+            self._receipts.listing,
+            kind=request.kind or None,
+            kid=kid,
+            issuer=issuer,
+            stated_from=request.stated_from if request.HasField("stated_from") else None,
+            stated_until=request.stated_until if request.HasField("stated_until") else None,
+        )
         left = min(request.limit or self._limits.max_list, self._limits.max_list)
         below: Anchored | None = None
         following: int | None = request.from_index
         while following is not None:
-            start, limit, pinned = following, min(left, _LIST_STEP), below
-            listing = await self._read(
-                lambda: self._receipts.listing(
-                    kind=request.kind or None,
-                    kid=kid,
-                    issuer=issuer,
-                    stated_from=request.stated_from if request.HasField("stated_from") else None,
-                    stated_until=request.stated_until if request.HasField("stated_until") else None,
-                    start=start,  # noqa: B023 - awaited within this turn
-                    limit=limit,  # noqa: B023 - as above
-                    below=pinned,  # noqa: B023 - as above
-                )
-            )
+            step = partial(question, start=following, limit=min(left, _LIST_STEP), below=below)
+            listing = await self._read(step)
             below, following = listing.checkpoint, listing.next
             left -= len(listing.records)
             last = following is None or left == 0
-            if listing.records or last:
-                # Waits until the transport takes it: a slow reader costs this call's time, not memory.
-                yield pb.ListStatementsResponse(
-                    statements=[_record(each) for each in listing.records],
-                    next_index=following if last else None,
-                    checkpoint=_checkpoint(below),
-                )
+            *parts, final = _messages(listing.records, lambda each: len(each.raw))
+            for part in parts:
+                # Each waits until the transport takes it: a slow reader costs this call's time, not memory.
+                yield _part(part, None, below)
+            if final or last:
+                yield _part(final, following if last else None, below)
             if last:
                 return
 
@@ -242,6 +244,23 @@ def _logged(logged: Logged) -> pb.AppendResponse.Logged:
         received=logged.received,
     )
     return pb.AppendResponse.Logged(statement=statement, duplicate=logged.duplicate)
+
+
+def _messages(items: Sequence[_T], size: Callable[[_T], int]) -> Iterator[Sequence[_T]]:
+    """The items in runs of at most _MESSAGE bytes, at least one item each; one empty run when there are none."""
+    start = total = 0
+    for position, item in enumerate(items):
+        total += size(item)
+        if total > _MESSAGE and position > start:
+            yield items[start:position]
+            start, total = position, size(item)
+    yield items[start:]
+
+
+def _part(records: Sequence[Record], next_index: int | None, checkpoint: Anchored) -> pb.ListStatementsResponse:
+    return pb.ListStatementsResponse(
+        statements=[_record(each) for each in records], next_index=next_index, checkpoint=_checkpoint(checkpoint)
+    )
 
 
 def _proven(proven: Proven) -> pb.LoggedStatement:

@@ -273,7 +273,9 @@ class WriteTransaction(ReadTransaction):
     def write_chain(self) -> None:
         """Write what was noted, in the order of the keys and in one call."""
         items = sorted(
-            (_CHAIN.pack(*place, id), _U64.pack(index)) for place, added in self._new_chain.items() for index, id in added
+            (_CHAIN.pack(*place, id), _U64.pack(index))
+            for place, added in self._new_chain.items()
+            for index, id in added
         )
         with self._transaction.cursor(self._chain) as cursor:
             consumed, added = cursor.putmulti(items, overwrite=False)
@@ -300,7 +302,7 @@ class WriteTransaction(ReadTransaction):
         try:
             self._transaction.commit()
         except lmdb.Error as error:
-            raise StoreError(f"the commit failed: {error}") from error
+            raise StoreError(f"the commit failed: {_said(error)}") from error
         self.committed = True
 
     def _put(self, database: lmdb._Database, key: bytes, value: bytes) -> None:
@@ -336,7 +338,7 @@ class Store:
             self._databases = {table: self._environment.open_db(table.value, create=create) for table in Table}
             self._environment.reader_check()  # slots of workers that were killed
         except lmdb.Error as error:
-            raise StoreError(f"the data in {path} cannot be opened: {error}") from error
+            raise StoreError(f"the data in {path} cannot be opened: {_said(error)}") from error
 
     @classmethod
     def create(cls, path: Path) -> Store:
@@ -391,4 +393,8 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except lmdb.Error as error:
-        raise StoreError(f"the data cannot be read or written: {error}") from error
+        raise StoreError(f"the data cannot be read or written: {_said(error)}") from error
+
+
+def _said(error: lmdb.Error) -> str:
+    return str(error).rstrip(".")

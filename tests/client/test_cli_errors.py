@@ -66,6 +66,14 @@ def test_usage_errors_are_one_line_and_exit_code_2(
     assert said in ran.err
 
 
+def test_scripts_get_errors_as_json(tmp_path: Path) -> None:
+    """With --json an error is also an object on standard output, with a stable word."""
+    for words, word in ((("inspect", tmp_path / "gone"), "file"), (("verify",), "usage")):
+        ran = platemark(*words, "--json")
+        assert (ran.code, ran.json()["error"]["code"]) == (2, word)
+        assert ran.json()["error"]["reason"] in ran.err
+
+
 def test_a_fault_of_the_program_is_a_line_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No traceback: exit code 70 and how to see more; with PLATEMARK_DEBUG=1 the traceback is shown as well."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable
@@ -92,7 +93,11 @@ def test_reading_is_bounded(tmp_path: Path) -> None:
     """A file over the limit, a directory and a missing file are one clear error each."""
     (tmp_path / "a").write_bytes(b"12345")
     assert files.read(tmp_path / "a", limit=5) == b"12345"
-    for path, said in ((tmp_path / "a", "larger than 4 bytes"), (tmp_path, ""), (tmp_path / "b", "No such file")):
-        with pytest.raises(FileError, match=said) as caught:
+    for path, said in (
+        (tmp_path / "a", "larger than 4 bytes"),
+        (tmp_path, str(tmp_path)),
+        (tmp_path / "b", "No such file"),
+    ):
+        with pytest.raises(FileError, match=re.escape(said)) as caught:
             files.read(path, limit=4)
         assert str(path) in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import stat
 import sys
 from pathlib import Path
@@ -67,6 +68,28 @@ def test_keygen_encrypts_with_a_passphrase(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "secret").write_bytes(b"\n")
     ran = platemark("keygen", tmp_path / "c.pem", "--passphrase-file", tmp_path / "secret")
     assert (ran.code, (tmp_path / "c.pem").exists()) == (2, False)
+
+
+def test_an_encrypted_key_is_asked_for_on_a_terminal(
+    tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With nobody to ask it is an error; on a terminal the passphrase is asked for, once and hidden."""
+    monkeypatch.setenv("PLATEMARK_PASSPHRASE", "secret")
+    platemark("keygen", tmp_path / "a.pem")
+    monkeypatch.delenv("PLATEMARK_PASSPHRASE")
+    words = ("sign", image, "--key", tmp_path / "a.pem", "--device", URI)
+    asked: list[dict[str, object]] = []
+
+    def prompt(_: str, **options: object) -> str:
+        asked.append(options)
+        return "secret"
+
+    monkeypatch.setattr("typer.prompt", prompt)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    ran = platemark(*words)
+    assert (ran.code, "no passphrase was given" in ran.err, asked) == (2, True, [])
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    assert (platemark(*words).code, asked) == (0, [{"hide_input": True, "err": True}])
 
 
 def test_sign_writes_statement_and_disclosure(key: Path, image: Path) -> None:

@@ -1,5 +1,6 @@
 """The verdict over time, and for records of every kind: what passes, what is shown, what stays open."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -40,7 +41,7 @@ def _good() -> tuple[Evidence, Trust]:
 def _revoked(order: str) -> tuple[Evidence, Trust]:
     """Leaves in the order of these letters: e enrol, c capture, r revoke; the revocation is shown."""
     log = Log()
-    steps = {
+    steps: dict[str, Callable[[], int]] = {
         "e": lambda: log.enrol(MODALITY),
         "c": log.capture,
         "r": lambda: log.revoke(MODALITY, effective=NOW),
@@ -141,7 +142,10 @@ def test_a_log_key_may_not_sign_a_capture() -> None:
     log = scene()
     index = log.capture(by=Party(LOG_KEY, f"https://{log.origin}"))
     verdict = _judge((log.evidence(index, enrolments=[]), log.trust()))
-    assert (verdict.result, "role log may not sign a capture" in verdict.reason) == (True)
+    assert (verdict.result, "role log may not sign a statement of kind capture" in verdict.reason) == (
+        "EVIDENCE INVALID",
+        True,
+    )
 
 
 def test_a_policy_as_record_is_judged_by_check_3() -> None:

@@ -110,7 +110,7 @@ def test_an_enrolment_is_not_made_twice(desk: Desk) -> None:
     ran = desk.enrol()
     assert (ran.code, "exists already; send it with `platemark submit`" in ran.err) == (2, True)
     ran = desk.enrol("modality", "--force")
-    assert (ran.code, "already-enrolled" in ran.err) == (2, True)
+    assert (ran.code, "ALREADY_ENROLLED" in ran.err) == (2, True)
 
 
 def test_a_request_for_another_log_is_refused(desk: Desk) -> None:
@@ -128,7 +128,7 @@ def test_an_unenrolled_key_is_set_apart(desk: Desk) -> None:
     ran = desk.run("capture", image, "--key", desk.key, "--device", desk.uri)
     assert ran.code == 1
     assert "Refused:" in ran.out
-    assert "unknown-key" in ran.out
+    assert "UNKNOWN_KEY" in ran.out
 
 
 def test_a_folder_is_captured_and_resumed(desk: Desk) -> None:
@@ -144,6 +144,17 @@ def test_a_folder_is_captured_and_resumed(desk: Desk) -> None:
     second = desk.run("capture", folder, "--key", desk.key, "--json")
     assert (second.code, second.json()["counts"]) == (1, {"repeated": 2, "failed": 1, "skipped": 1})
     assert [each["id"] for each in first.json()["items"]] == [each["id"] for each in second.json()["items"]]
+
+
+def test_a_statement_of_other_content_is_not_sent_for_an_image(desk: Desk) -> None:
+    """An image that changed after it was signed is told apart; --force signs what it is now."""
+    desk.enrol()
+    image = desk.image("scan.dcm", slice_of(desk))
+    assert desk.run("capture", image, "--key", desk.key).code == 0
+    image.write_bytes(ct(patient="Changed^After"))
+    ran = desk.run("capture", image, "--key", desk.key)
+    assert (ran.code, "made for another content of this file" in ran.out) == (1, True)
+    assert desk.run("capture", image, "--key", desk.key, "--force", "--json").json()["counts"] == {"logged": 1}
 
 
 def test_sign_now_and_submit_later(desk: Desk) -> None:

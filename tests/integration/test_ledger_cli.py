@@ -169,6 +169,12 @@ def test_what_cannot_be_done_is_one_sentence_and_exit_code_2(
     assert says in done.stderr
 
 
+def test_a_plan_that_cannot_be_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The origin is refused before any key is made, so that the corrected command can be run at once."""
+    assert run("init", str(tmp_path / "new"), "--origin", "white space").returncode == Exit.USAGE
+    assert not (tmp_path / "new").exists()
+
+
 def test_an_unknown_setting_in_the_file_is_refused_by_name(place: Place) -> None:
     """A misspelt limit must never be silently the default."""
     with (place.directory / "config.toml").open("a") as file:

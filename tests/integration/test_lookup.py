@@ -66,6 +66,20 @@ def test_pages_walk_over_all_statements_once(live: Live) -> None:
     assert paged == walked
 
 
+def test_a_page_of_large_statements_is_cut_below_what_any_client_takes(live: Live) -> None:
+    """A page may be shorter than asked for; next_index leads on, and nothing is lost or repeated."""
+    image = b"an image with large records"
+    device = live.device("lookup-large")
+    parents = sorted(hashlib.sha256(bytes([number])).digest() for number in range(64))
+    client = live.client()
+    for _ in range(4):
+        client.append([device.capture(image, parents=parents) for _ in range(256)])
+    digest = hashlib.sha256(image).digest()
+    assert len(client.lookup(digest).statements) == 100
+    walked = [each.index for each in client.lookup_all(digest)]
+    assert (len(walked), walked) == (1024, sorted(set(walked)))
+
+
 def test_a_digest_that_nobody_registered_is_an_empty_page(live: Live) -> None:
     """No match is an answer, with its checkpoint, and no error."""
     page = live.client().lookup(bytes(32))

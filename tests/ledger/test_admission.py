@@ -11,7 +11,8 @@ import fakes
 from builders import BEGIN, CAMERA, END, MODALITY, NOW, REGISTRAR, Party
 from platemark import evidence, keys, statement
 from platemark.cbor import Value
-from platemark_ledger.conditions import CONDITIONS, Condition, bits_of, conditions_of
+from platemark.errors import StatementError
+from platemark_ledger.conditions import CONDITIONS, bits_of, conditions_of
 from platemark_ledger.errors import REFUSALS, Refusal
 from platemark_ledger.opening import Ledger
 from platemark_ledger.sequencer import Appended, Logged, Outcome, Sequencer
@@ -44,9 +45,9 @@ class Bench:
         """Append what the builder made."""
         return self.append(*self.founded.made(*indices))
 
-    def enrolled(self, who: Party, role: str = "modality", **changes: int) -> Party:
+    def enrolled(self, who: Party, role: str = "modality") -> Party:
         """Enrol a device."""
-        (outcome,) = self.say(self.log.enrol(who, role=role, **changes))
+        (outcome,) = self.say(self.log.enrol(who, role=role))
         assert isinstance(outcome, Logged)
         return who
 
@@ -110,7 +111,10 @@ REFUSED: dict[str, tuple[tuple[str, str], Refused]] = {
         ("already-enrolled", "payload.key"),
         lambda b: _made(b, b.log.enrol(Party(builders.POLICY_KEY, "https://hospital.example/p"))),
     ),
-    "revoking a stranger": (("unknown-target", "payload.kid"), lambda b: _made(b, b.log.revoke(STRANGER, effective=NOW))),
+    "revoking a stranger": (
+        ("unknown-target", "payload.kid"),
+        lambda b: _made(b, b.log.revoke(STRANGER, effective=NOW)),
+    ),
     "revoking the log key": (
         ("unknown-target", "payload.kid"),
         lambda b: _made(b, b.log.revoke(Party(builders.LOG_KEY, "https://x.example/"), effective=NOW)),
@@ -218,7 +222,7 @@ def test_an_enrolment_with_a_false_proof_is_refused(bench: Bench) -> None:
     """Nobody enrols a key whose holder did not ask for it, and its captures in the same call stay out."""
     index = bench.log.enrol(MODALITY)
     payload = {**statement.decode(bench.log.statements[index]).payload, "proof": bytes(64)}
-    with pytest.raises(statement.StatementError):
+    with pytest.raises(StatementError):
         statement.build("enrol", payload, signer=REGISTRAR.key, issuer=REGISTRAR.uri)
     raw = bench.log.statements[index]
     proof = statement.decode(raw).payload["proof"]
@@ -279,7 +283,12 @@ def test_a_repeat_gets_the_first_answer_whatever_its_signature(bench: Bench) -> 
     assert not first.duplicate
     for outcome in (again, fresh, high, *later):
         assert isinstance(outcome, Logged)
-        assert (outcome.index, outcome.raw, outcome.received, outcome.duplicate) == (first.index, raw, first.received, True)
+        assert (outcome.index, outcome.raw, outcome.received, outcome.duplicate) == (
+            first.index,
+            raw,
+            first.received,
+            True,
+        )
     assert [refusal(each)[0] for each in bench.append(fakes.flipped(raw))] == ["bad-signature"]
 
 
@@ -402,7 +411,12 @@ def test_roles_sign_what_the_table_allows(bench: Bench) -> None:
 
 def test_the_log_key_may_note(bench: Bench) -> None:
     """The log's own key signs notes under the issuer of the policy."""
-    note: builders.Payload = {"at": NOW, "log": bench.log.id, "topic": "watchdog", "text": "one device has fallen silent"}
+    note: builders.Payload = {
+        "at": NOW,
+        "log": bench.log.id,
+        "topic": "watchdog",
+        "text": "one device has fallen silent",
+    }
     by = Party(builders.LOG_KEY, statement.policy_issuer(bench.log.origin))
     (outcome,) = bench.say(bench.log.say("note", note, by=by))
     assert isinstance(outcome, Logged)
@@ -417,7 +431,7 @@ def test_a_condition_of_a_later_release_is_shown() -> None:
     """An unknown bit is never dropped."""
     found = conditions_of(bits_of("fork", "gap") | 1 << 12)
     assert [condition.code for condition in found] == ["gap", "fork", "condition-12"]
-    assert all(isinstance(condition, Condition) and condition.detail.endswith(".") for condition in found)
+    assert all(condition.detail.endswith(".") for condition in found)
 
 
 def test_low_s_of_the_product_undoes_the_flip(bench: Bench) -> None:

@@ -18,6 +18,7 @@ from platemark.errors import PlatemarkError
 from platemark_ledger.errors import BatchError, PoisonedError, StartRefusedError, UnavailableError
 from platemark_ledger.opening import Ledger
 from platemark_ledger.sequencer import Logged
+from platemark_ledger.store import Table
 
 
 @dataclass(frozen=True)
@@ -161,32 +162,34 @@ def test_nothing_above_the_anchor_is_shown_to_readers(founded: Founded) -> None:
 def test_other_workers_stop_when_one_has_failed(founded: Founded) -> None:
     """The mark of one sequencer stops another on the same ledger at its next batch."""
     first, second = founded.captures(2)
-    with fakes.with_faults(founded) as (ledger, signer):
-        with fakes.sequencing(ledger) as failing, fakes.sequencing(ledger) as other:
-            _fail_commit(ledger, signer)
-            with pytest.raises(PoisonedError):
-                failing.submit([first]).result(30)
-            with pytest.raises(PoisonedError, match="the commit failed on purpose"):
-                other.submit([second]).result(30)
-            other.stop(timeout=30)
-            assert other.failed is not None
+    with (
+        fakes.with_faults(founded) as (ledger, signer),
+        fakes.sequencing(ledger) as failing,
+        fakes.sequencing(ledger) as other,
+    ):
+        _fail_commit(ledger, signer)
+        with pytest.raises(PoisonedError):
+            failing.submit([first]).result(30)
+        with pytest.raises(PoisonedError, match="the commit failed on purpose"):
+            other.submit([second]).result(30)
+        other.stop(timeout=30)
+        assert other.failed is not None
 
 
 def test_calls_that_wait_are_told_when_the_ledger_stops(founded: Founded) -> None:
     """No caller waits for ever for an answer that cannot come."""
     raws = founded.captures(20)
-    with fakes.with_faults(founded) as (ledger, signer):
-        with fakes.sequencing(ledger, batch=1) as sequencer:
-            _fail_commit(ledger, signer)
-            answers = []
-            for raw in raws:
-                try:
-                    answers.append(sequencer.submit([raw]))
-                except PoisonedError:
-                    break
-            assert answers
-            for answer in answers:
-                assert isinstance(answer.exception(30), PoisonedError)
+    with fakes.with_faults(founded) as (ledger, signer), fakes.sequencing(ledger, batch=1) as sequencer:
+        _fail_commit(ledger, signer)
+        answers = []
+        for raw in raws:
+            try:
+                answers.append(sequencer.submit([raw]))
+            except PoisonedError:
+                break
+        assert answers
+        for answer in answers:
+            assert isinstance(answer.exception(30), PoisonedError)
 
 
 def test_a_tail_that_rotted_is_never_anchored(founded: Founded) -> None:
@@ -199,9 +202,9 @@ def test_a_tail_that_rotted_is_never_anchored(founded: Founded) -> None:
                 sequencer.submit([raw]).result(30)
         with ledger.store.write() as transaction:
             key = (4).to_bytes(8, "big")
-            value = transaction.get(fakes.Table.STATEMENTS, key)
+            value = transaction.get(Table.STATEMENTS, key)
             assert value is not None
-            transaction.put(fakes.Table.STATEMENTS, key, value[:-1] + bytes([value[-1] ^ 1]))
+            transaction.put(Table.STATEMENTS, key, value[:-1] + bytes([value[-1] ^ 1]))
             transaction.commit()
-    with pytest.raises(StartRefusedError, match="not what the stored statements hash to.*never acknowledged"):
+    with pytest.raises(StartRefusedError, match=r"not what the stored statements hash to.*never acknowledged"):
         founded.open()

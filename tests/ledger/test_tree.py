@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -29,7 +30,7 @@ def stored_tree(leaves: Sequence[bytes], cuts: Sequence[int] = ()) -> Stored:
     """The rows of a tree that grew in batches that end at `cuts`."""
     stored: Stored = {}
     bounds = [0, *sorted(cut for cut in cuts if cut < len(leaves)), len(leaves)]
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in pairwise(bounds):
         stored.update(rows.extend(lambda level, row: stored.get((level, row)), start, leaves[start:stop]))
     return stored
 

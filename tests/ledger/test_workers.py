@@ -100,7 +100,7 @@ def check_answers(answers: Sequence[dict[str, Any]], log: Sequence[bytes]) -> No
 
 
 def test_two_processes_give_one_statement_one_index(tmp_path: Path) -> None:
-    """The same to-be-signed bytes, with the same, a fresh and a flipped signature, from three processes at once: one index each."""
+    """The same to-be-signed bytes, with the same, a fresh and a flipped signature, from three processes: one index."""
     founded = founded_with_modality(tmp_path)
     raws = founded.captures(60)
     fresh = [fakes.signed_again(raw, builders.MODALITY) for raw in raws]
@@ -182,14 +182,13 @@ def test_a_worker_that_hangs_with_the_lock_can_be_ended_and_the_other_goes_on(tm
     founded = founded_with_modality(tmp_path)
     raws = founded.captures(3)
     watch = SequencerLock(founded.paths.lock)
-    with worker(founded, [], "--wait") as _, worker(founded, raws, "--wait", batch=3) as other:
-        with worker(founded, [], "--hang") as hanging:
-            other.tell()
-            holder = watch.holder()
-            assert holder is not None
-            assert holder.pid == hanging.process.pid
-            os.kill(holder.pid, signal.SIGKILL)
-            (answer,) = other.finish()
+    with worker(founded, raws, "--wait", batch=3) as other, worker(founded, [], "--hang") as hanging:
+        other.tell()
+        holder = watch.holder()
+        assert holder is not None
+        assert holder.pid == hanging.process.pid
+        os.kill(holder.pid, signal.SIGKILL)
+        (answer,) = other.finish()
     watch.close()
     check_answers([answer], fakes.check_log(founded))
 
@@ -206,7 +205,9 @@ def test_ten_writers_and_readers_share_one_log(tmp_path: Path) -> None:
     with fakes.sequencing(ledger) as sequencer, ThreadPoolExecutor(13) as pool:
         sequencer.submit(enrolments).result(30)
         readers = [pool.submit(_read, ledger.receipts(), done, seed) for seed in range(3)]
-        writers = [pool.submit(_write, founded, sequencer, written[device.uri], seed) for seed, device in enumerate(devices)]
+        writers = [
+            pool.submit(_write, founded, sequencer, written[device.uri], seed) for seed, device in enumerate(devices)
+        ]
         placed: dict[int, bytes] = {}
         for writer in writers:
             placed.update(writer.result(600))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -77,9 +78,10 @@ for _name, _command in _COMMANDS.items():
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Never lets an exception out, unless PLATEMARK_DEBUG=1 asks to see where."""
     output.prepare()
+    words = sys.argv[1:] if arguments is None else list(arguments)
     debug = os.environ.get("PLATEMARK_DEBUG") == "1"
     try:
-        code = app(args=None if arguments is None else list(arguments), standalone_mode=False, prog_name="platemark")
+        code = app(args=words, standalone_mode=False, prog_name="platemark")
     except output.ClosedOutputError:
         return CLOSED
     except (KeyboardInterrupt, typer.Abort):
@@ -87,32 +89,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the last place where a fault can become a sentence
         if debug:
             traceback.print_exc()
-        return _complain(error)
+        return _complain(error, as_json="--json" in words)
     if code == INTERRUPTED:
         output.note("platemark: interrupted")
     return code if isinstance(code, int) else 0
 
 
-def _complain(error: Exception) -> int:
+def _complain(error: Exception, *, as_json: bool) -> int:
+    """Say in one line what went wrong, with --json also as an object on standard output; the exit code."""
+    code, word, sentence = _judged(error)
+    if as_json:
+        with contextlib.suppress(output.ClosedOutputError, OSError):
+            output.say_json({"error": {"code": word, "reason": sentence}})
+    output.note(f"platemark: {sentence}")
+    return code
+
+
+def _judged(error: Exception) -> tuple[int, str, str]:
+    """Exit code, stable word and sentence."""
     # typer's own errors (an unknown option, a missing argument) differ in class between its releases, not in shape.
     format_message = getattr(error, "format_message", None)
     if format_message is not None:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "platemark"
         message = str(format_message()).removesuffix(".")
-        output.note(f"platemark: {message} (try: {command} --help)")
-        return USAGE
+        return USAGE, "usage", f"{message} (try: {command} --help)"
     if isinstance(error, DecoderMissingError):
-        output.note(f'platemark: {error}; install it: pip install "platemark[{error.extra}]"')
-        return USAGE
-    if isinstance(error, (PlatemarkError, OSError)):
-        output.note(f"platemark: {error}")
-        return USAGE
-    output.note(
-        f"platemark: a fault of this program, please report it: {type(error).__name__}: {error} "
-        "(PLATEMARK_DEBUG=1 shows where)"
+        return USAGE, error.code, f'{error}; install it: pip install "platemark[{error.extra}]"'
+    if isinstance(error, PlatemarkError):
+        return USAGE, error.code, str(error)
+    if isinstance(error, OSError):
+        return USAGE, "system", str(error)
+    sentence = (
+        f"a fault of this program, please report it: {type(error).__name__}: {error} (PLATEMARK_DEBUG=1 shows where)"
     )
-    return SOFTWARE
+    return SOFTWARE, "fault", sentence
 
 
 if __name__ == "__main__":

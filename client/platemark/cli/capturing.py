@@ -6,6 +6,7 @@ statement before it is sent; and sending it again is safe.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 from platemark import files, statement
 from platemark.capture import measure
 from platemark.errors import CaptureError, FormatError, NotAnImageError, PlatemarkError
-from platemark.rungs import RUNGS
+from platemark.rungs import RUNGS, SHA256
 from platemark.signing import Clock, require_complete, sign_capture
 from platemark.statement import MAX_STATEMENT
 
@@ -161,7 +162,19 @@ def load_statement(path: Path) -> Item:
 
 
 def _existing(each: Beside) -> Item:
-    return replace(load_statement(each.statement), name=str(each.image))
+    """The statement beside an image, provided that it was made for this very file. Raises FileError, FormatError."""
+    item = load_statement(each.statement)
+    try:
+        with each.image.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise files.FileError(f"{each.image}: {error.strerror or error}") from None
+    assert item.statement is not None
+    digests = item.statement.payload.get("digests")
+    recorded = digests.get("file") if isinstance(digests, dict) else None
+    if not isinstance(recorded, dict) or recorded.get(SHA256) != digest:
+        raise files.FileError(f"{each.statement}: made for another content of this file; --force signs it anew")
+    return replace(item, name=str(each.image))
 
 
 def _append(client: LedgerClient, batch: Sequence[Item]) -> Iterator[Item]:

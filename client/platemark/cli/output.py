@@ -6,6 +6,7 @@ they cannot move the cursor, colour the terminal or fake a line.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -101,7 +102,10 @@ def _write(text: str) -> None:
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        # EINVAL is Windows' word for a pipe whose reader has gone.
+        if error.errno not in {errno.EPIPE, errno.EINVAL}:
+            raise
         _silence()
         raise ClosedOutputError from None
 

@@ -51,6 +51,9 @@ def open_channel(target: str, tls: Tls | None) -> grpc.aio.Channel:
         # A client that lives through a ledger's restart finds it again within seconds, not after two minutes.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 5_000),
+        # A peer that is gone without a word (a pulled cable) is noticed during a long listing, too.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
     ]
     if tls is None:
         if not _is_local(target):

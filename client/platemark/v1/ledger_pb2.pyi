@@ -292,7 +292,9 @@ class LookupRequest(_message.Message):
     from_index: _builtins.int
     """Only statements at or above this index. 0 in the first call, next_index of the page before in later ones."""
     page_size: _builtins.int
-    """At most so many statements. 0, or more than the ledger gives at once: what the ledger gives at once."""
+    """At most so many statements. 0, or more than the ledger gives at once: what the ledger gives at once. A page may be shorter
+    than that, because it stays below 4 MiB; only next_index tells whether there may be more.
+    """
     def __init__(
         self,
         *,
@@ -534,7 +536,7 @@ class ListStatementsResponse(_message.Message):
     """Only in the last message, and there only when there may be more: the from_index of the next call."""
     @_builtins.property
     def statements(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoggedStatement]:
-        """In ascending order of index, over the whole stream. May be empty. Without inclusion paths."""
+        """In ascending order of index, over the whole stream. May be empty. Without inclusion paths. Below 4 MiB."""
 
     @_builtins.property
     def checkpoint(self) -> Global___Checkpoint:
