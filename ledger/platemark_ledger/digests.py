@@ -105,12 +105,12 @@ def find_id(transaction: ReadTransaction, statement_id: bytes, size: int) -> int
 
 
 def backlog(transaction: ReadTransaction, limits: Limits) -> int:
-    """How many steps, roughly, there are to do; 0 when there is nothing to do."""
+    """How much there is to do, in merges and the like; 0 when there is nothing to do."""
     pending, rows = _pending(transaction)
     to_sort = max(pending // limits.entries, rows // limits.rows)
     job = transaction.get(Table.MANIFEST, b"job") is not None
-    old = next(_names(transaction, b"old"), None) is not None
-    return to_sort + job + old + (_due(transaction, limits) is not None)
+    old = any(True for _ in _names(transaction, b"old"))
+    return to_sort + job + old + sum(len(runs) // limits.fan_in for runs in _classes(transaction, limits).values())
 
 
 def step(transaction: WriteTransaction, limits: Limits) -> bool:
@@ -171,17 +171,22 @@ def _sort_pending(transaction: WriteTransaction, limits: Limits) -> None:
     transaction.put(Table.META, b"pending", _COUNTS.pack(pending - len(entries), rows - len(taken)))
 
 
-def _due(transaction: ReadTransaction, limits: Limits) -> tuple[int, ...] | None:
-    """The runs to merge next: `fan_in` of one size class, the smallest class first."""
+def _classes(transaction: ReadTransaction, limits: Limits) -> dict[int, list[int]]:
+    """The runs by size class, oldest first: up to `entries`, up to `fan_in` times as many, and so on."""
     classes: dict[int, list[int]] = {}
     for run, entries in _sizes(transaction):
         size_class, most = 0, limits.entries
         while entries > most:
             size_class, most = size_class + 1, most * limits.fan_in
         classes.setdefault(size_class, []).append(run)
-    for size_class in sorted(classes):
-        if len(classes[size_class]) >= limits.fan_in:
-            return tuple(classes[size_class][: limits.fan_in])
+    return classes
+
+
+def _due(transaction: ReadTransaction, limits: Limits) -> tuple[int, ...] | None:
+    """The runs to merge next: `fan_in` of one size class, the smallest class first."""
+    for _, runs in sorted(_classes(transaction, limits).items()):
+        if len(runs) >= limits.fan_in:
+            return tuple(runs[: limits.fan_in])
     return None
 
 
@@ -217,7 +222,7 @@ def _remove(transaction: WriteTransaction, run: int, limits: Limits) -> None:
     prefix = _U64.pack(run)
     keys: list[bytes] = []
     for key, _ in transaction.scan(Table.RUNS, prefix):
-        if not key.startswith(prefix) or len(keys) * _PAGE >= limits.merge:
+        if not key.startswith(prefix) or len(keys) * _PAGE >= 4 * limits.merge:
             break
         keys.append(key)
     for key in keys:

@@ -295,7 +295,7 @@ class Sequencer:
             return
         with self._ledger.store.read() as transaction:
             backlog = digests.backlog(transaction, self._index_limits)
-        steps = max(at_least, min(backlog // 2, 4))
+        steps = max(at_least, min(backlog, 1 + backlog // 8, 4))
         for _ in range(steps):
             with self._holding_the_lock(), self._ledger.store.write() as transaction:
                 try:

@@ -15,13 +15,14 @@ if __name__ == "__main__":
     # tests/ instead of tests/bench/: modules are bench.report, integration.live, builders as everywhere in the tests.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from bench import appends
+from bench import appends, stages
 from bench.report import Report, listening
 
 __all__ = ["main"]
 
 SUBJECTS: dict[str, Callable[..., None]] = {
     "appends": appends.run,
+    "stages": stages.run,
 }
 
 
