@@ -24,7 +24,8 @@ from platemark_ledger.store import ChainHead
 if TYPE_CHECKING:
     from platemark.keys import Verifier
     from platemark.statement import Statement
-    from platemark_ledger.registry import Grant, KeyRecord, Policy, Registry
+    from platemark_ledger.grants import Grant, KeyRecord, Policy
+    from platemark_ledger.registry import Registry
     from platemark_ledger.store import ReadTransaction
 
 __all__ = ["Duplicate", "Enters", "Examined", "Judge", "decode", "place_of", "unknown_key", "verify"]

@@ -26,8 +26,8 @@ from platemark_ledger.store import Store
 
 if TYPE_CHECKING:
     from platemark.note import NoteSigner
+    from platemark_ledger.grants import KeyRecord, Policy
     from platemark_ledger.refused import RefusedEntry
-    from platemark_ledger.registry import KeyRecord, Policy
 
 __all__ = ["Ledger", "Look", "Paths", "look", "open_ledger"]
 

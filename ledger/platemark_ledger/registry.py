@@ -17,32 +17,31 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, cast
 
 from platemark import cbor
 from platemark.kinds import MAX_LIFETIME
 from platemark.statement import policy_issuer
 from platemark_ledger.errors import Refusal, StoreError
+from platemark_ledger.grants import (
+    Grant,
+    KeyRecord,
+    Policy,
+    Revocation,
+    decode_key,
+    decode_policy,
+    encode_key,
+    registrars_of,
+)
 from platemark_ledger.store import Table
 
 if TYPE_CHECKING:
     from platemark.cbor import Value
     from platemark.statement import Statement
 
-__all__ = [
-    "Grant",
-    "KeyRecord",
-    "MemoryRows",
-    "Policy",
-    "Registrar",
-    "Registry",
-    "RegistryCache",
-    "Revocation",
-    "Rows",
-    "WritableRows",
-]
+__all__ = ["MemoryRows", "Registry", "RegistryCache", "Rows", "WritableRows"]
 
 _U64 = struct.Struct(">Q")
 _NOT_BY_REVOKE = frozenset({"policy", "log"})  # roles that a policy gives and only a policy takes
@@ -85,86 +84,6 @@ class MemoryRows:
         self.rows[table, key] = value
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """`role` under the URI `issuer`, for stated times from not_before to not_after (Unix ns, inclusive).
-
-    In force for statements at since < index <= until (None: still). `since` is the place of the enrol statement, or of the
-    statement with which the policy came into force; -1 for the policy keys of version 0.
-    """
-
-    role: str
-    issuer: str
-    not_before: int
-    not_after: int
-    since: int
-    until: int | None
-    by_policy: bool
-
-    def covers(self, index: int) -> bool:
-        """Whether the grant is in force for a statement at `index`."""
-        return self.since < index and (self.until is None or index <= self.until)
-
-
-@dataclass(frozen=True, slots=True)
-class Revocation:
-    """A revoke statement at `index`: not to be trusted from `effective` (Unix ns) on, for `reason`."""
-
-    index: int
-    effective: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
-    """Everything that the log says of one key. `number` is local to this ledger and counts keys from 0."""
-
-    number: int
-    spki: bytes
-    grants: tuple[Grant, ...]
-    revocations: tuple[Revocation, ...]
-
-    @property
-    def kid(self) -> bytes:
-        """SHA-256 of the key, 32 bytes."""
-        return hashlib.sha256(self.spki).digest()
-
-    def at(self, index: int) -> tuple[Grant, ...]:
-        """The grants in force for a statement at `index`."""
-        return tuple(grant for grant in self.grants if grant.covers(index))
-
-
-@dataclass(frozen=True, slots=True)
-class Registrar:
-    """A registrar as a policy names it."""
-
-    key: bytes
-    issuer: str
-    not_before: int
-    not_after: int
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """A policy in force: `statements` are the places of the statements that made it so, `effective` the last of them."""
-
-    version: int
-    origin: str
-    keys: tuple[bytes, ...]
-    threshold: int
-    log_keys: tuple[bytes, ...]
-    registrars: tuple[Registrar, ...]
-    max_statement: int
-    skew_ns: int
-    statements: tuple[int, ...]
-    first_id: bytes
-
-    @property
-    def effective(self) -> int:
-        """The policy is in force for statements above this index."""
-        return self.statements[-1]
-
-
 class RegistryCache:
     """Decoded records of committed data, from one transaction to the next. For one thread."""
 
@@ -172,6 +91,7 @@ class RegistryCache:
         self.revision = -1
         self.keys: dict[bytes, KeyRecord] = {}
         self.policy: Policy | None = None
+        self.log_id: bytes | None = None
 
     def renew(self, revision: int) -> None:
         """Forget everything unless it is of this revision."""
@@ -202,7 +122,9 @@ class Registry:
 
     def log_id(self) -> bytes:
         """The log's identity: the id of leaf 0."""
-        return self.policy_version(0).first_id
+        if self._cache.log_id is None:
+            self._cache.log_id = self.policy_version(0).first_id
+        return self._cache.log_id
 
     def key(self, kid: bytes) -> KeyRecord | None:
         """What the log says of a key, or None when it has never named it."""
@@ -210,7 +132,7 @@ class Registry:
         if record is None:
             value = self._rows.get(Table.KEYS, kid)
             if value is not None:
-                record = self._cache.keys[kid] = _decode_key(value)
+                record = self._cache.keys[kid] = decode_key(value)
         return record
 
     def kids_of(self, issuer: str) -> list[bytes]:
@@ -239,7 +161,7 @@ class Registry:
         value = self._rows.get(Table.POLICIES, b"v" + _U64.pack(version))
         if value is None:
             raise StoreError(f"policy version {version} is missing from the data")
-        return _decode_policy(version, value)
+        return decode_policy(version, value)
 
     def policy_statement(self, id: bytes) -> int | None:
         """The index of a policy statement that the log holds already, or None."""
@@ -402,7 +324,7 @@ class Registry:
 
     def _put_key(self, record: KeyRecord) -> None:
         self._changed[record.kid] = record
-        self._writable().put(Table.KEYS, record.kid, _encode_key(record))
+        self._writable().put(Table.KEYS, record.kid, encode_key(record))
 
     def _writable(self) -> WritableRows:
         return cast("WritableRows", self._rows)
@@ -430,60 +352,9 @@ def _grants_of(statement: Statement, issuer: str) -> list[tuple[bytes, Grant]]:
     granted = [(spki, grant("policy", issuer, 0, MAX_LIFETIME)) for spki in cast("list[bytes]", payload["keys"])]
     granted += [(spki, grant("log", issuer, 0, MAX_LIFETIME)) for spki in cast("list[bytes]", payload["log_keys"])]
     granted += [
-        (each.key, grant("registrar", each.issuer, each.not_before, each.not_after)) for each in _registrars(payload)
+        (each.key, grant("registrar", each.issuer, each.not_before, each.not_after)) for each in registrars_of(payload)
     ]
     return granted
-
-
-def _registrars(payload: Mapping[str, Value]) -> tuple[Registrar, ...]:
-    return tuple(
-        Registrar(
-            cast("bytes", each["key"]),
-            cast("str", each["issuer"]),
-            cast("int", each["not_before"]),
-            cast("int", each["not_after"]),
-        )
-        for each in cast("list[dict[str, Value]]", payload["registrars"])
-    )
-
-
-def _encode_key(record: KeyRecord) -> bytes:
-    grants = [
-        [grant.role, grant.issuer, grant.not_before, grant.not_after, grant.since, grant.until, grant.by_policy]
-        for grant in record.grants
-    ]
-    revocations = [[each.index, each.effective, each.reason] for each in record.revocations]
-    return cbor.encode([record.number, record.spki, grants, revocations])
-
-
-def _decode_key(value: bytes) -> KeyRecord:
-    number, spki, grants, revocations = cast(
-        "tuple[int, bytes, list[list[Value]], list[list[Value]]]", cbor.decode(value)
-    )
-    return KeyRecord(
-        number,
-        spki,
-        tuple(Grant(*cast("tuple[str, str, int, int, int, int | None, bool]", each)) for each in grants),
-        tuple(Revocation(*cast("tuple[int, int, str]", each)) for each in revocations),
-    )
-
-
-def _decode_policy(version: int, value: bytes) -> Policy:
-    row = cast("dict[str, Value]", cbor.decode(value))
-    payload = cast("dict[str, Value]", cbor.decode(cast("bytes", row["payload"])))
-    limits = cast("dict[str, int]", payload["limits"])
-    return Policy(
-        version=version,
-        origin=cast("str", payload["origin"]),
-        keys=tuple(cast("list[bytes]", payload["keys"])),
-        threshold=cast("int", payload["threshold"]),
-        log_keys=tuple(cast("list[bytes]", payload["log_keys"])),
-        registrars=_registrars(payload),
-        max_statement=limits["statement"],
-        skew_ns=limits["skew_ns"],
-        statements=tuple(cast("list[int]", row["statements"])),
-        first_id=cast("bytes", row["first"]),
-    )
 
 
 def _kid(spki: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from platemark import checkpoint
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["note_verifier", "sign_checkpoint"]
 
 
+@functools.cache
 def note_verifier(origin: str, spki: bytes) -> NoteVerifier | None:
     """The note key of a log key of a policy; None for an algorithm that signs no note of type 0x01."""
     key = load_public(spki)
@@ -27,7 +29,9 @@ def note_verifier(origin: str, spki: bytes) -> NoteVerifier | None:
 def sign_checkpoint(signers: Sequence[NoteSigner], unsigned: Checkpoint) -> bytes:
     """The signed note, checked as its readers will check it. Raises what a signer raises, NoteError, SignatureError."""
     note = checkpoint.sign(unsigned, signers)
-    said = checkpoint.open_checkpoint(note, [signer.verifier for signer in signers], origin=unsigned.origin)
+    found = [note_verifier(signer.name, signer.signer.spki) for signer in signers]
+    verifiers = [each for each in found if each is not None]
+    said = checkpoint.open_checkpoint(note, verifiers, origin=unsigned.origin)
     if said != unsigned:
         raise NoteError("checkpoint", "the signed note says something else")
     return note

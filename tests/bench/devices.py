@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-import builders
 from integration.live import NOW, Live, Writer
 
-from platemark import statement
+import builders
 from platemark.rpc import Logged
 from platemark.rungs import SHA256, SHA512
 
@@ -62,8 +61,6 @@ def enrol(live: Live, numbers: Sequence[int]) -> None:
     registrar = live.place.registrar()
     client = live.client()
     for start in range(0, len(numbers), 256):
-        batch = [
-            registrar.enrolment(device(number), "modality") for number in numbers[start : start + 256]
-        ]
+        batch = [registrar.enrolment(device(number), "modality") for number in numbers[start : start + 256]]
         for outcome in client.append(batch).outcomes:
             assert isinstance(outcome, Logged), outcome

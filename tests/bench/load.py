@@ -94,9 +94,7 @@ def _run(address: str, log: tuple[str, str], senders: Sequence[Sequence[list[byt
     asyncio.run(_send_all(address, trusted, senders, pipe))
 
 
-async def _send_all(
-    address: str, trusted: Trusted, senders: Sequence[Sequence[list[bytes]]], pipe: Connection
-) -> None:
+async def _send_all(address: str, trusted: Trusted, senders: Sequence[Sequence[list[bytes]]], pipe: Connection) -> None:
     word = "again"
     client = LedgerClient(address, trusted=trusted)
     while word == "again":

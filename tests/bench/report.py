@@ -54,7 +54,9 @@ class Report:
         lines = [head, *(_cells(row) for row in self.rows)]
         widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
         rule = "  ".join("-" * width for width in widths)
-        shown = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+        shown = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        ]
         return "\n".join([shown[0], rule, *shown[1:]])
 
     def to_json(self, **about: Any) -> str:

@@ -1,4 +1,4 @@
-"""Measure and print one table: `python tests/bench/run.py [--full] [--only NAME,...] [--json FILE]`. README.md says how to read it."""
+"""Measure and print one table. README.md says what each number is and how to read it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,69 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 if __name__ == "__main__":
     # tests/ instead of tests/bench/: modules are bench.report, integration.live, builders as everywhere in the tests.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from bench import appends, stages
+from bench import appends, offline, proofs, reads, stages, unary, writes
+from bench.bulk import Big
 from bench.report import Report, listening
 
 __all__ = ["main"]
 
-SUBJECTS: dict[str, Callable[..., None]] = {
-    "appends": appends.run,
-    "stages": stages.run,
-}
+_SIZE, _FULL_SIZE = 200_000, 10_000_000
+
+
+class Bench:
+    """The subjects, in their order. Those of the large ledger share one, which the first of them makes."""
+
+    def __init__(self, report: Report, directory: Path, *, full: bool) -> None:
+        self._report, self._directory, self._full = report, directory, full
+
+    @cached_property
+    def _big(self) -> Big:
+        big, size = Big(self._directory / "big"), _FULL_SIZE if self._full else _SIZE
+        ledger = big.open()
+        try:
+            seconds = big.grow(ledger, size)
+        finally:
+            ledger.close()
+        print(f"  made a log of {size:,} in {seconds:.0f} s", file=sys.stderr, flush=True)
+        return big
+
+    def appends(self) -> None:
+        """Over gRPC, 256 a call."""
+        appends.run(self._report, self._directory, full=self._full)
+
+    def stages(self) -> None:
+        """Where the time of an append goes."""
+        stages.run(self._report, self._directory, full=self._full)
+
+    def unary(self) -> None:
+        """Over gRPC, one a call."""
+        unary.run(self._report, self._directory, full=self._full)
+
+    def writes(self) -> None:
+        """Tree, store and admission."""
+        writes.run(self._report, self._directory, self._big, full=self._full)
+
+    def reads(self) -> None:
+        """Lookup and evidence, and memory."""
+        reads.run(self._report, self._big, full=self._full)
+
+    def proofs(self) -> None:
+        """Inclusion."""
+        proofs.run(self._report, self._directory, full=self._full)
+
+    def offline(self) -> None:
+        """Verification and hashing."""
+        offline.run(self._report, self._directory, full=self._full)
+
+
+SUBJECTS = ("appends", "stages", "unary", "writes", "reads", "proofs", "offline")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,15 +82,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"no subject {', '.join(unknown)}; there are {', '.join(SUBJECTS)}", file=sys.stderr)
         return 2
     full = options.full or os.environ.get("BENCH") == "full"
-    report = Report()
     noises: dict[str, float] = {}
     directory = Path(tempfile.mkdtemp(prefix="platemark-bench-", dir=options.directory))
+    report = Report()
+    bench = Bench(report, directory, full=full)
     began = time.monotonic()
     try:
         for name in wanted:
             print(f"{name} ...", file=sys.stderr, flush=True)
             with listening() as noise:
-                SUBJECTS[name](report, directory, full=full)
+                getattr(bench, name)()
             noises[name] = round(noise.foreign, 3)
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -8,24 +8,25 @@ service needs above it is contention.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import builders
-import fakes
 from bench import signatures
+from bench.bulk import tidy
 from bench.devices import cores, prepare
 from bench.report import Report, Row
 
+import builders
+import fakes
 from platemark import keys
 from platemark.checkpoint import Checkpoint
 from platemark.note import NoteSigner
 from platemark.rpc import Trusted, replies
 from platemark.v1 import ledger_pb2 as pb
-from platemark_ledger import admission, digests, service
+from platemark_ledger import admission, service
 from platemark_ledger.admission import Examined
 from platemark_ledger.answers import Answers
 from platemark_ledger.batch import Batch, Placed, check_tail
@@ -37,15 +38,14 @@ from platemark_ledger.signing import sign_checkpoint
 __all__ = ["run"]
 
 _BATCH = 256
-_CLIENT = ("client: request", "client: checks")
 
 
 class Stopwatch:
     """Processor and wall time by name, in seconds."""
 
     def __init__(self) -> None:
-        self.processor: Counter[str] = Counter()
-        self.wall: Counter[str] = Counter()
+        self.processor: defaultdict[str, float] = defaultdict(float)
+        self.wall: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
     def on(self, name: str) -> Iterator[None]:
@@ -126,7 +126,7 @@ def _stages(
 ) -> Stopwatch:
     watch = Stopwatch()
     verifiers = {key.kid: key.public for key in (builders.key(f"bench-{number}") for number in prepared)}
-    cache, limits = RegistryCache(), digests.Limits()
+    cache = RegistryCache()
     verifier = NoteSigner(founded.log.origin, founded.log.log_key).verifier
     trusted = Trusted((verifier,), founded.log.origin)
     for raws in batches:
@@ -146,7 +146,7 @@ def _stages(
             message = pb.AppendResponse.FromString(reply)
             replies.appended(message, trusted.open(message.checkpoint.note), raws)
         with watch.on("digest index, behind the log"):
-            _tidy(ledger, limits)
+            tidy(ledger)
     return watch
 
 
@@ -184,20 +184,8 @@ def _release(watch: Stopwatch, ledger: Ledger, examined: Sequence[Examined], pla
         released = ledger.anchor.advance(size=tail.head.size, root=tail.head.root, note=note)
     with watch.on("paths, built and verified"), ledger.store.read() as transaction:
         answers = Answers(transaction, released, tail, [each.index for each in placed])
-        outcomes = tuple(
-            answers.logged(place, each.statement.id) for place, each in zip(placed, examined, strict=True)
-        )
+        outcomes = tuple(answers.logged(place, each.statement.id) for place, each in zip(placed, examined, strict=True))
     return Appended(outcomes, released)
-
-
-def _tidy(ledger: Ledger, limits: digests.Limits) -> None:
-    """As much as keeps the index up, as the sequencer does when it is idle."""
-    worked = True
-    while worked:
-        with ledger.store.write() as transaction:
-            worked = digests.step(transaction, limits)
-            if worked:
-                transaction.commit()
 
 
 def _threaded(ledger: Ledger, batches: Sequence[list[bytes]]) -> float:

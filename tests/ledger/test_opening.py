@@ -28,7 +28,7 @@ def _founded(tmp_path: Path) -> Founded:
 
 
 def grow(founded: Founded, *raws: bytes) -> None:
-    """Append in a session of its own."""
+    """Open, append and close."""
     ledger = founded.open()
     with fakes.sequencing(ledger) as sequencer:
         outcomes = sequencer.submit(raws).result(30).outcomes

@@ -94,6 +94,8 @@ def test_what_gathers_is_committed_together(founded: Founded, ledger: Ledger) ->
         before = ledger.anchor.read().sequence
         with Held(founded):
             answers = [sequencer.submit([raw]) for raw in raws]
+            while not all(call.ready for call in list(sequencer._calls)):
+                threading.Event().wait(0.001)
         sizes = {answer.result(30).checkpoint.size for answer in answers}
         assert ledger.anchor.read().sequence - before == len(sizes) <= 2
 

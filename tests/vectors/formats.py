@@ -15,7 +15,6 @@ from vectors.shapes import VECTORS, dump, table, tagged
 __all__ = ["files"]
 
 _LARGEST = 4000  # bytes of a case; what is larger is made in the tests
-_RANDOM = "ML-DSA-44 signatures are random: the generator keeps the one in the file while it verifies"
 ALGORITHMS: list[Algorithm] = ["p256", "ed25519", "mldsa44"]
 
 
@@ -100,7 +99,8 @@ def _cose() -> bytes:
     unverified.append(("an algorithm that is not the key's", header, signature, key("alice").spki))
     return dump(
         "COSE_Sign1, proto/statement.md sections 2 and 3",
-        f"keys derived from names (tests/builders.py), ES256 with RFC 6979 nonces, tables of tests/client/test_cose.py; {_RANDOM}",
+        "keys derived from names (tests/builders.py), ES256 with RFC 6979 nonces, tables of tests/client/test_cose.py; "
+        "ML-DSA-44 signatures are random: the generator keeps the one in the file while it verifies",
         accepted=_signed_messages(),
         malformed=[{"name": name, "message": make().hex(), "part": part} for name, make, part in tests.REFUSED],
         unverified=[
@@ -170,24 +170,12 @@ def _mutated(
     proofs: list[Any], tests: Any, numbers: tuple[str, ...], digests: tuple[str, ...]
 ) -> Iterator[dict[str, Any]]:
     """Every mutation that JSON can say and that changes what is proven (M6: a size is believed from the checkpoint)."""
+    changes = [(f"{name} {how}", name, change) for name in numbers for how, change in tests.NUMBER_MUTATIONS.items()]
+    changes += [(f"{name} {how}", name, change) for name in digests for how, change in tests.DIGEST_MUTATIONS.items()]
     for proof in proofs:
-        candidates = [
-            *(
-                (f"{name} {how}", name, change(getattr(proof, name)))
-                for name in numbers
-                for how, change in tests.NUMBER_MUTATIONS.items()
-            ),
-            *(
-                (f"{name} {how}", name, change(getattr(proof, name)))
-                for name in digests
-                for how, change in tests.DIGEST_MUTATIONS.items()
-            ),
-            *(
-                (f"path {how}", "path", path)
-                for how, change in tests.PATH_MUTATIONS.items()
-                for path in change(proof.path)
-            ),
-        ]
+        candidates = [(how, name, change(getattr(proof, name))) for how, name, change in changes]
+        for how, change in tests.PATH_MUTATIONS.items():
+            candidates += [(f"path {how}", "path", path) for path in change(proof.path)]
         for how, name, value in candidates:
             if _sayable(value) and value != getattr(proof, name):
                 mutated = type(proof)(**{**vars(proof), name: value})

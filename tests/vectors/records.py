@@ -6,6 +6,7 @@ from typing import Any
 from builders import MODALITY, NOW, letters, measurement
 from examples import FULL, minimal
 from platemark import attributes, cbor, statement, trust
+from platemark.errors import AttributeTreeError
 from platemark.kinds import KINDS
 from platemark.verdict import Verdict
 from platemark.verify import verify
@@ -62,15 +63,9 @@ def _statement() -> bytes:
         payload = {field: value for field, value in (fields._full(kind) | changes).items() if value is not ...}
         refused.append((f"{kind}: {name}", _raw(kind, payload), part))
     for kind, path, number, (value, _) in fields.RANGES:
-        # One wrong value for each field; lone surrogates cannot be encoded at all.
-        if number == 0:
-            refused.append(
-                (
-                    f"{kind}: {fields._shown(path)} out of range",
-                    _raw(kind, fields._set(kind, path, value)),
-                    fields._shown(path),
-                )
-            )
+        if number == 0:  # one wrong value for each field
+            name = f"{kind}: {fields._shown(path)} out of range"
+            refused.append((name, _raw(kind, fields._set(kind, path, value)), fields._shown(path)))
     news = [("version 2", header._raw({"v": 2, "more": 1})), ("a new kind", header._raw(kind="video"))]
     return dump(
         "Statements, proto/statement.md sections 4 and 5",
@@ -140,7 +135,7 @@ def _attributes() -> bytes:
 def _decodes(raw: bytes) -> bool:
     try:
         attributes.decode_disclosure(raw)
-    except attributes.AttributeTreeError:
+    except AttributeTreeError:
         return False
     return True
 

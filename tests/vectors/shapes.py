@@ -11,30 +11,26 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from platemark import cbor
+from platemark.rungs import Measurement
+
 __all__ = ["TESTS", "VECTORS", "dump", "measured", "table", "tagged", "unmeasured", "untagged"]
 
 VECTORS = Path(__file__).parent
 TESTS = VECTORS.parent
-_SAFE = (1 << 53) - 1
 
 
 def tagged(value: Any) -> Any:
     """A CBOR value with its type: {"int": "1"}, {"bytes": "00"}, {"map": [[key, value] ...]} in bytewise order."""
-    from platemark import cbor
-
-    if value is None:
-        return {"null": None}
-    if isinstance(value, bool):
-        return {"bool": value}
-    if isinstance(value, int):
-        return {"int": str(value)}
-    if isinstance(value, bytes):
-        return {"bytes": value.hex()}
-    if isinstance(value, str):
-        return {"text": value}
     if isinstance(value, Mapping):
         return {"map": [[tagged(key), tagged(value[key])] for key in sorted(value, key=cbor.encode)]}
-    return {"array": [tagged(item) for item in value]}
+    if isinstance(value, (list, tuple)):
+        return {"array": [tagged(item) for item in value]}
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"int": str(value)}
+    return {{bool: "bool", str: "text", type(None): "null"}[type(value)]: value}
 
 
 def untagged(form: Mapping[str, Any]) -> Any:
@@ -49,7 +45,7 @@ def untagged(form: Mapping[str, Any]) -> Any:
     return [untagged(item) for item in content] if kind == "array" else content
 
 
-def measured(image: Any) -> dict[str, Any]:
+def measured(image: Measurement) -> dict[str, Any]:
     """A platemark.rungs.Measurement in JSON."""
     return {
         "media": image.media,
@@ -61,10 +57,8 @@ def measured(image: Any) -> dict[str, Any]:
     }
 
 
-def unmeasured(form: Mapping[str, Any]) -> Any:
+def unmeasured(form: Mapping[str, Any]) -> Measurement:
     """The Measurement of `measured`."""
-    from platemark.rungs import Measurement
-
     digests = {
         rung: {int(alg): bytes.fromhex(digest) for alg, digest in each.items()}
         for rung, each in form["digests"].items()

@@ -1,0 +1,341 @@
+"""Every vector is consumed, the generator gives the files that are there, and what old releases wrote still verifies."""
+
+import base64
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builders import NOW, letters
+from platemark import (
+    attributes,
+    cbor,
+    checkpoint,
+    cose,
+    evidence,
+    keys,
+    merkle,
+    note,
+    report,
+    statement,
+    tiles,
+    tlog_proof,
+    trust,
+)
+from platemark.errors import (
+    AttributeTreeError,
+    CborError,
+    CoseError,
+    EvidenceError,
+    FormatError,
+    KeyFormatError,
+    NoteError,
+    PlatemarkError,
+    ProofError,
+    SignatureError,
+    UnknownKindError,
+)
+from platemark.verify import verify
+from vectors import formats, golden_files, records
+from vectors.shapes import VECTORS, tagged, unmeasured, untagged
+
+Row = dict[str, Any]
+
+
+def _load(name: str) -> dict[str, list[Row]]:
+    content: dict[str, Any] = json.loads((VECTORS / f"{name}.json").read_text(encoding="utf-8"))
+    return {group: rows for group, rows in content.items() if isinstance(rows, list)}
+
+
+# --- one function for each group of each file: it raises AssertionError or the wrong error, or returns --------------
+
+
+def _bytes(row: Row, name: str) -> bytes:
+    return bytes.fromhex(row[name])
+
+
+def _refuses(error: type[PlatemarkError], action: Callable[[], object]) -> Any:
+    with pytest.raises(error) as caught:
+        action()
+    return caught.value
+
+
+def _cbor_accepted(row: Row) -> None:
+    encoded, value = _bytes(row, "encoded"), untagged(row["value"])
+    assert (tagged(cbor.decode(encoded)), cbor.encode(value)) == (row["value"], encoded)
+
+
+def _cbor_refused(row: Row) -> None:
+    _refuses(CborError, lambda: cbor.decode(_bytes(row, "encoded")))
+
+
+def _cose_accepted(row: Row) -> None:
+    message = cose.decode(_bytes(row, "message"))
+    message.verify(keys.load_public(_bytes(row, "spki")))
+    assert (message.alg, tagged(message.protected)) == (row["alg"], row["protected"])
+    found = [message.payload, message.to_be_signed, message.id]
+    assert found == [_bytes(row, name) for name in ("payload", "to_be_signed", "id")]
+
+
+def _cose_malformed(row: Row) -> None:
+    assert _refuses(CoseError, lambda: cose.decode(_bytes(row, "message"))).field == row["part"]
+
+
+def _cose_unverified(row: Row) -> None:
+    message, key = cose.decode(_bytes(row, "message")), keys.load_public(_bytes(row, "spki"))
+    with pytest.raises((SignatureError, CoseError)):
+        message.verify(key)
+
+
+def _keys_accepted(row: Row) -> None:
+    key = keys.load_public(_bytes(row, "spki"))
+    assert (key.alg, key.kid) == (row["alg"], _bytes(row, "kid"))
+
+
+def _keys_refused(row: Row) -> None:
+    _refuses(KeyFormatError, lambda: keys.load_public(_bytes(row, "spki")))
+
+
+def _proof_arguments(row: Row) -> Row:
+    arguments: Row = {name: value for name, value in row.items() if name not in {"name", "path"}}
+    for name, value in arguments.items():
+        arguments[name] = int(value) if name in {"index", "size", "old_size", "new_size"} else bytes.fromhex(value)
+    return {**arguments, "path": [bytes.fromhex(digest) for digest in row["path"]]}
+
+
+def _merkle_leaves(row: Row) -> None:
+    assert merkle.leaf_hash(_bytes(row, "entry")) == _bytes(row, "leaf_hash")
+
+
+def _merkle_roots(row: Row) -> None:
+    leaves = [_bytes(each, "leaf_hash") for each in _load("merkle")["leaves"][: row["size"]]]
+    assert merkle.root(leaves) == _bytes(row, "root")
+
+
+def _merkle_inclusion(row: Row) -> None:
+    merkle.verify_inclusion(**_proof_arguments(row))
+
+
+def _merkle_consistency(row: Row) -> None:
+    merkle.verify_consistency(**_proof_arguments(row))
+
+
+def _merkle_refused_inclusion(row: Row) -> None:
+    _refuses(ProofError, lambda: merkle.verify_inclusion(**_proof_arguments(row)))
+
+
+def _merkle_refused_consistency(row: Row) -> None:
+    _refuses(ProofError, lambda: merkle.verify_consistency(**_proof_arguments(row)))
+
+
+def _note_accepted(row: Row) -> None:
+    verifier = note.parse_vkey(row["vkey"])
+    assert note.parse(_bytes(row, "note")).verify([verifier]) == (verifier,)
+
+
+def _note_unverified(row: Row) -> None:
+    opened = note.parse(_bytes(row, "note"))
+    _refuses(SignatureError, lambda: opened.verify([note.parse_vkey(row["vkey"])]))
+
+
+def _note_malformed(row: Row) -> None:
+    _refuses(NoteError, lambda: note.parse(_bytes(row, "note")))
+
+
+def _note_malformed_vkeys(row: Row) -> None:
+    _refuses(FormatError, lambda: note.parse_vkey(row["vkey"]))
+
+
+def _checkpoint_accepted(row: Row) -> None:
+    verifiers = [note.parse_vkey(row["vkey"])]
+    opened = checkpoint.open_checkpoint(row["checkpoint"].encode(), verifiers, origin=row["origin"])
+    assert (opened.size, opened.root) == (int(row["size"]), _bytes(row, "root"))
+
+
+def _checkpoint_malformed(row: Row) -> None:
+    assert _refuses(NoteError, lambda: checkpoint.parse(row["checkpoint"].encode())).field == row["part"]
+
+
+def _tiles_paths(row: Row) -> None:
+    tile = tiles.Tile(row["level"], int(row["number"]), row["width"])
+    assert (tile.path, tiles.parse_path(row["path"])) == (row["path"], tile)
+
+
+def _tiles_refused(row: Row) -> None:
+    _refuses(NoteError, lambda: tiles.parse_path(base64.b64decode(row["path"]).decode()))
+
+
+def _tiles_sizes(row: Row) -> None:
+    assert tiles.tiles_of(int(row["size"])) == [(level, int(full), width) for level, full, width in row["tiles"]]
+
+
+def _tlog_proof_accepted(row: Row) -> None:
+    proof = tlog_proof.parse(_bytes(row, "proof"))
+    proof.checkpoint.verify([note.parse_vkey(row["vkey"])])
+    proof.verify_leaf(_bytes(row, "leaf_hash"))
+    assert (proof.index, proof.to_bytes()) == (row["index"], _bytes(row, "proof"))
+
+
+def _tlog_proof_unproven(row: Row) -> None:
+    proof = tlog_proof.parse(_bytes(row, "proof"))
+    _refuses(ProofError, lambda: proof.verify_leaf(_bytes(row, "leaf_hash")))
+
+
+def _tlog_proof_malformed(row: Row) -> None:
+    assert _refuses(NoteError, lambda: tlog_proof.parse(_bytes(row, "proof"))).field == row["part"]
+
+
+def _statement_accepted(row: Row) -> None:
+    decoded = statement.decode(_bytes(row, "statement"))
+    decoded.verify(keys.load_public(_bytes(row, "spki")))
+    time = None if row["time"] is None else int(row["time"])
+    found = (decoded.kind, decoded.issuer, decoded.subject, decoded.time, tagged(decoded.payload))
+    assert found == (row["kind"], row["issuer"], row["subject"], time, row["payload"])
+    assert [decoded.kid, decoded.id, decoded.entry] == [_bytes(row, name) for name in ("kid", "id", "entry")]
+
+
+def _statement_unknown(row: Row) -> None:
+    _refuses(UnknownKindError, lambda: statement.decode(_bytes(row, "statement")))
+
+
+def _statement_refused(row: Row) -> None:
+    assert _refuses(FormatError, lambda: statement.decode(_bytes(row, "statement"))).field == row["field"]
+
+
+def _attributes_trees(row: Row) -> None:
+    values = {name: untagged(value) for name, value in row["values"].items()}
+    tree = attributes.commit(values, key=_bytes(row, "key"))
+    assert (tree.root(), tree.to_bytes()) == (_bytes(row, "root"), _bytes(row, "disclosure"))
+    assert merkle.root(bytes.fromhex(leaf) for leaf in row["leaves"]) == tree.root()
+    assert attributes.decode_disclosure(_bytes(row, "disclosure")).verified(tree.root()) == values
+
+
+def _attributes_openings(row: Row) -> None:
+    disclosed = attributes.decode_disclosure(_bytes(row, "disclosure")).verified(_bytes(row, "root"))
+    assert {name: tagged(value) for name, value in disclosed.items()} == row["values"]
+
+
+def _attributes_unproven(row: Row) -> None:
+    disclosure = attributes.decode_disclosure(_bytes(row, "disclosure"))
+    _refuses(ProofError, lambda: disclosure.verified(_bytes(row, "root")))
+
+
+def _attributes_malformed(row: Row) -> None:
+    error = _refuses(AttributeTreeError, lambda: attributes.decode_disclosure(_bytes(row, "disclosure")))
+    assert error.field == row["field"]
+
+
+def _evidence_accepted(row: Row) -> None:
+    raw = base64.b64decode(row["bundle"])
+    read = evidence.from_bytes(raw)
+    members = {name: content.hex() for name, content in read.members().items() if name != "README.txt"}
+    assert (members, read.to_bytes()) == (row["members"], raw)
+
+
+def _evidence_refused(row: Row) -> None:
+    _refuses(EvidenceError, lambda: evidence.from_bytes(base64.b64decode(row["bundle"])))
+
+
+def _verdict_verdicts(row: Row) -> None:
+    trusted = None if row["trust"] is None else trust.parse(row["trust"].encode())
+    given = evidence.from_bytes(base64.b64decode(row["bundle"]))
+    verdict = verify(given, trust=trusted, image=unmeasured(row["image"]), at=int(row["at"]))
+    facts = {name: str(value) for name, value in verdict.facts.items()}
+    found = (letters(verdict), verdict.result, verdict.exit_code, verdict.rung, facts)
+    assert found == tuple(row[name] for name in ("checks", "result", "exit_code", "rung", "facts"))
+
+
+FILES = sorted(path.stem for path in VECTORS.glob("*.json"))
+GROUPS = [(name, group) for name in FILES for group in _load(name)]
+
+
+@pytest.mark.parametrize(("name", "group"), GROUPS, ids=[f"{name}: {group}" for name, group in GROUPS])
+def test_every_vector_has_its_outcome(name: str, group: str) -> None:
+    """A second implementation does the same with the same files: a group without a function here fails."""
+    check: Callable[[Row], None] = globals()[f"_{name}_{group}"]
+    rows = _load(name)[group]
+    failed = []
+    for row in rows:
+        try:
+            check(row)
+        except (AssertionError, PlatemarkError, pytest.fail.Exception) as error:
+            failed.append((row.get("name"), repr(error)))
+    assert (failed, rows != []) == ([], True)
+
+
+@functools.cache
+def _generated() -> dict[str, bytes]:
+    return {**formats.files(), **records.files()}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_generator_gives_the_file_that_is_there(name: str) -> None:
+    """Vectors are never edited by hand, and a change of a format shows as a difference here."""
+    assert _generated()[f"{name}.json"] == (VECTORS / f"{name}.json").read_bytes()
+
+
+def test_the_generator_makes_no_other_file() -> None:
+    """A file that nobody generates any more would never be compared."""
+    assert set(_generated()) == {f"{each}.json" for each in FILES}
+
+
+def test_the_generator_runs_as_a_program() -> None:
+    """`make vectors` writes nothing when nothing has changed, whatever the hash seed."""
+    command = [sys.executable, str(VECTORS / "generate.py")]
+    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    done = subprocess.run(command, check=True, capture_output=True, timeout=60, env=environment)
+    assert (done.stdout, done.stderr) == (b"", b"")
+
+
+def test_every_file_has_its_origin_in_the_readme() -> None:
+    """Nothing lies here whose source is not told."""
+    readme = (VECTORS / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\| `([^`]+)` \|", readme, re.MULTILINE))
+    assert named == {f"{name}.json" for name in FILES} | {"golden/"}
+
+
+# --- golden ---------------------------------------------------------------------------------------
+
+RELEASES = sorted((VECTORS / "golden").iterdir())
+GOLDEN: list[tuple[Path, Row]] = [
+    (folder, case) for folder in RELEASES for case in json.loads((folder / "cases.json").read_text(encoding="utf-8"))
+]
+
+
+@pytest.mark.parametrize(
+    ("folder", "case"), GOLDEN, ids=[f"{folder.name}: {case['image']}, {case['evidence']}" for folder, case in GOLDEN]
+)
+def test_what_a_release_wrote_verifies_as_it_did(folder: Path, case: Row) -> None:
+    """Golden evidence has the verdict that its release gave, at its time; only texts for people may differ (J4)."""
+    expected = json.loads((folder / case["verdict"]).read_text(encoding="utf-8"))
+    verdict = golden_files.judge(folder, golden_files.Case(case["image"], case["evidence"]), at=int(expected["at"]))
+    found = json.loads(report.to_json(verdict))
+    assert _without_reasons(found) == _without_reasons(expected)
+
+
+def _without_reasons(verdict: Row) -> Row:
+    checks = [{name: value for name, value in check.items() if name != "reason"} for check in verdict["checks"]]
+    return {**verdict, "checks": checks, "reason": None, "not_proven": None}
+
+
+def test_the_golden_verdicts_are_the_promised_ones() -> None:
+    """This release's own: the file, the file, the pixels with an opened header, another patient's name, another image."""
+    folder = VECTORS / "golden" / golden_files.RELEASE
+    shown = []
+    for case in golden_files.CASES:
+        verdict = golden_files.judge(folder, case, at=NOW)
+        shown.append((case.image, verdict.result, verdict.rung))
+    assert shown == [
+        ("image.png", "MATCHES RECORD", "file"),
+        ("scan.dcm", "MATCHES RECORD", "file"),
+        ("transcoded.dcm", "MATCHES RECORD", "pixels"),
+        ("renamed.dcm", "DOES NOT MATCH", "pixels"),
+        ("image.png", "DOES NOT MATCH", None),
+    ]
