@@ -35,11 +35,15 @@ _MAX_SIZE = 1 << 63
 
 def leaf_hash(entry: bytes, *, algorithm: str = "sha256") -> bytes:
     """The hash of one entry's leaf (RFC 9162 2.1.1)."""
+    if algorithm == "sha256":
+        return hashlib.sha256(b"\x00" + entry).digest()
     return hashlib.new(algorithm, b"\x00" + entry).digest()
 
 
 def node_hash(left: bytes, right: bytes, *, algorithm: str = "sha256") -> bytes:
     """The hash of an interior node over its two children (RFC 9162 2.1.1)."""
+    if algorithm == "sha256":
+        return hashlib.sha256(b"\x01" + left + right).digest()
     return hashlib.new(algorithm, b"\x01" + left + right).digest()
 
 

@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 from platemark.errors import KeyFormatError, NoteError, SignatureError
@@ -40,7 +41,7 @@ class NoteVerifier:
     def __post_init__(self) -> None:
         _check_name(self.name, "key name")
 
-    @property
+    @cached_property
     def key_id(self) -> bytes:
         """SHA-256(name, 0x0A, type, public key)[:4]."""
         return hashlib.sha256(self.name.encode() + b"\n" + bytes([ED25519]) + self.key.raw).digest()[:4]
@@ -63,7 +64,7 @@ class NoteSigner:
     name: str
     signer: Signer
 
-    @property
+    @cached_property
     def verifier(self) -> NoteVerifier:
         """The public half."""
         key = load_public(self.signer.spki)

@@ -183,21 +183,13 @@ class Receipts:
         with self._store.read() as transaction:
             view, registry = _View(transaction, released), Registry(transaction)
             subject = view.prove(index)
-            enrolments, kids = _enrolments(view, registry, subject)
             policies = _policies(registry, released)
-            revocations = sorted(
-                revocation.index
-                for kid in kids
-                if (record := registry.key(kid)) is not None
-                for revocation in record.revocations
-                if revocation.index < released.size
-            )
             keystate = transaction.last_of_kind(KIND_NUMBERS["keystate"], released.size)
             return EvidenceMembers(
                 subject=subject,
                 policies=tuple(view.prove(each) for each in policies),
-                enrolments=tuple(enrolments),
-                revocations=tuple(view.prove(each) for each in revocations),
+                enrolments=tuple(_enrolments(view, registry, subject)),
+                revocation=_revocation(view, registry, subject, released.size),
                 keystate=None if keystate is None else view.prove(keystate),
                 checkpoint=released,
             )
@@ -231,21 +223,28 @@ class _View:
         return Proven(record, path)
 
 
-def _enrolments(view: _View, registry: Registry, subject: Proven) -> tuple[list[Proven], list[bytes]]:
-    """The enrol statements from the subject's key up to a registrar of a policy, and the kids on the way."""
+def _enrolments(view: _View, registry: Registry, subject: Proven) -> list[Proven]:
+    """The enrol statements from the subject's key up to a registrar of a policy."""
     chain: list[Proven] = []
-    kids: list[bytes] = []
     signed = subject
     while True:
-        kid = signed.record.statement.kid
-        kids.append(kid)
-        record = registry.key(kid)
+        record = registry.key(signed.record.statement.kid)
         grants = record.at(signed.record.index) if record is not None else ()
         if not grants or grants[0].by_policy:
-            return chain, kids
+            return chain
         # An enrolment is below what it enrols for, so this ends.
         signed = view.prove(grants[0].since)
         chain.append(signed)
+
+
+def _revocation(view: _View, registry: Registry, subject: Proven, size: int) -> tuple[Proven, ...]:
+    """The first revocation of the subject's key below `size` and the enrolments of who signed it; nothing if there is none."""
+    record = registry.key(subject.record.statement.kid)
+    indices = [each.index for each in record.revocations if each.index < size] if record is not None else []
+    if not indices:
+        return ()
+    revoke = view.prove(min(indices))
+    return (revoke, *_enrolments(view, registry, revoke))
 
 
 def _policies(registry: Registry, released: Anchored) -> list[int]:

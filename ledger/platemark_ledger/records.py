@@ -97,13 +97,14 @@ class EvidenceMembers:
     """What a verifier needs about one statement, all under one checkpoint.
 
     `policies`: every statement that brought a policy into force, version 0 first. `enrolments`: of the subject's key, then of the
-    registrar that enrolled it, and so on up to a registrar of a policy; empty when a policy names the key itself. `revocations`:
-    of any of those keys. `keystate`: the newest, if there is one.
+    registrar that enrolled it, and so on up to a registrar of a policy; empty when a policy names the key itself.
+    `revocation`: empty, or the first one of the subject's key followed by the enrolments of who signed it.
+    `keystate`: the newest, if there is one.
     """
 
     subject: Proven
     policies: tuple[Proven, ...]
     enrolments: tuple[Proven, ...]
-    revocations: tuple[Proven, ...]
+    revocation: tuple[Proven, ...]
     keystate: Proven | None
     checkpoint: Anchored

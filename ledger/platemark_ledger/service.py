@@ -30,7 +30,7 @@ from platemark_ledger.receipts import EvidenceMembers, Proven, Receipts, Record
 from platemark_ledger.sequencer import Logged, Outcome, Sequencer
 from platemark_ledger.status import CallError, refusal
 
-__all__ = ["SERVICE", "LedgerService", "Limits"]
+__all__ = ["SERVICE", "LedgerService", "Limits", "evidence_of"]
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Ledger"].full_name
 
@@ -101,7 +101,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
     async def GetEvidence(self, request: pb.GetEvidenceRequest, context: _Context) -> pb.GetEvidenceResponse:
         """The members of a bundle about one statement."""
         members = await self._read(lambda: self._receipts.evidence(self._index(request)))
-        content = await self._read(lambda: _evidence(members).members())
+        content = await self._read(lambda: evidence_of(members).members())
         return pb.GetEvidenceResponse(
             members=[pb.GetEvidenceResponse.Member(name=name, content=content[name]) for name in sorted(content)],
             checkpoint=_checkpoint(members.checkpoint),
@@ -287,7 +287,8 @@ def _checkpoint(anchored: Anchored) -> pb.Checkpoint:
     return pb.Checkpoint(note=anchored.note)
 
 
-def _evidence(members: EvidenceMembers) -> bundle.Evidence:
+def evidence_of(members: EvidenceMembers) -> bundle.Evidence:
+    """The bundle that a verifier reads, with every statement and its proof under the one checkpoint."""
     signed = parse(members.checkpoint.note)
 
     def proven(each: Proven) -> bundle.Proven:
@@ -298,5 +299,6 @@ def _evidence(members: EvidenceMembers) -> bundle.Evidence:
         record=proven(members.subject),
         enrolments=tuple(proven(each) for each in members.enrolments),
         policies=tuple(proven(each) for each in members.policies),
+        revocation=tuple(proven(each) for each in members.revocation),
         conditions=tuple(each.code for each in members.subject.record.conditions),
     )

@@ -8,9 +8,11 @@ import pytest
 import builders
 import fakes
 from builders import CAMERA, MODALITY, NOW, REGISTRAR
-from platemark import merkle, statement
+from platemark import evidence, merkle, statement
 from platemark.errors import ProofError
 from platemark.rungs import SHA256, SHA512
+from platemark.verify import verify
+from platemark_ledger import service
 from platemark_ledger.anchor import Anchored
 from platemark_ledger.errors import NotFoundError, RequestError
 from platemark_ledger.opening import Ledger
@@ -194,11 +196,31 @@ def test_evidence_reaches_from_the_statement_to_the_policy(receipts: Receipts) -
         [members.subject],
         members.policies,
         members.enrolments,
-        members.revocations,
+        members.revocation,
     ]
     found = [[check(proven, members.checkpoint) for proven in group] for group in groups]
-    assert found == [[5], [0], [3, 2], [12]]
+    assert found == [[5], [0], [3, 2], []]
     assert members.keystate is None
+
+
+def test_evidence_of_a_revoked_key_holds_the_revocation(receipts: Receipts) -> None:
+    """What the revoked registrar signed comes with the revocation, which a registrar of the policy signed."""
+    members = receipts.evidence(3)
+    assert [check(proven, members.checkpoint) for proven in members.revocation] == [12]
+
+
+def test_a_verifier_reads_the_evidence_of_a_revoked_key(
+    receipts: Receipts, served: tuple[Ledger, list[bytes]]
+) -> None:
+    """What a key signed before it was revoked is disputed without a time stamp, and the reader is told."""
+    bundle = service.evidence_of(receipts.evidence(3))
+    named = builders.Log(statements=served[1]).trust()
+    verdict = verify(evidence.from_bytes(bundle.to_bytes()), trust=named, image=None, at=NOW + 1)
+    assert {check.number: check.status for check in verdict.checks if check.number < 10} == {
+        **dict.fromkeys(range(1, 8), "PASS"),
+        8: "NOT CHECKED",
+        9: "NOT CHECKED",
+    }
 
 
 def test_evidence_about_a_registrars_own_statement_needs_no_enrolment(receipts: Receipts) -> None:
