@@ -43,13 +43,16 @@ def check_image(record: Statement, image: Measurement | None) -> tuple[Check, st
         return Check(_IMAGE, NOT_CHECKED, reason), None
     if match.rung is not None:
         return Check(_IMAGE, PASS, f"rung {match.rung}: {_COVERS[match.rung]}"), match.rung
-    return _no_match(image, recorded), None
+    return _no_match(image, recorded, same_media=image.media == record.payload["media"]), None
 
 
-def _no_match(image: Measurement, recorded: Digests) -> Check:
-    """No rung matches: that is a result only if every rung that could still match was computed."""
+def _no_match(image: Measurement, recorded: Digests, *, same_media: bool) -> Check:
+    """No rung matches: that is a result only if every rung that could still match was computed.
+
+    An image of another media type has no rung left that could: `file` was computed, the others are made in another way.
+    """
     for rung in RUNGS:
-        if rung not in recorded or rung not in image.uncomputed:
+        if not same_media or rung not in recorded or rung not in image.uncomputed:
             continue
         reason = (
             f"rung {rung} is recorded and could not be computed here: {image.absent.get(rung, 'it was not measured')}"

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from platemark import evidence, kinds, verdict
+from platemark import evidence, kinds, report, trust, verdict
 from platemark.attributes import KINDS as ATTRIBUTE_TYPES
 from platemark.attributes import REGISTRY
+from platemark.capture import measure
 from platemark.rungs import HEADER_BINDING, RUNGS
+from platemark.verify import verify
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted({path for pattern in ("*.md", "[a-z]*/*.md") for path in ROOT.glob(pattern)})
@@ -108,3 +110,19 @@ def test_readme_targets_exist() -> None:
     """Every make target that the README shows is in the Makefile."""
     for target in re.findall(r"make ([a-z]+)\b", text("README.md")):
         assert target == "alone" or re.search(rf"^{target}:", text("Makefile"), re.MULTILINE), target
+
+
+def test_readme_output_is_real() -> None:
+    """The output that the README shows is what the verifier says of the golden file that it names, line by line."""
+    folder = ROOT / "tests/vectors/golden/0.1"
+    block = re.search(r"```console\n(.*?)```", text("README.md"), re.DOTALL)
+    assert block is not None
+    shown = [line for line in block[1].splitlines() if line != "..." and not line.startswith("$")]
+    found = verify(
+        evidence.from_bytes((folder / "scan.dcm.evidence").read_bytes()),
+        trust=trust.parse((folder / "trust.toml").read_bytes()),
+        image=measure(folder / "scan.dcm"),
+        at=1_800_000_000 * 10**9,
+    )
+    lines = iter(report.to_text(found).splitlines())
+    assert [line for line in shown if line not in lines] == []

@@ -88,16 +88,14 @@ def test_nothing_heavy_is_installed(court: Path, tmp_path: Path, module: str) ->
 @pytest.mark.parametrize("release", sorted(path.name for path in GOLDEN.iterdir()) if GOLDEN.exists() else [])
 def test_golden_evidence_verifies(court: Path, tmp_path: Path, release: str) -> None:
     """Evidence that a release made is verified by the clean install of this one."""
-    for case in sorted(path for path in (GOLDEN / release).iterdir() if path.is_dir()):
-        expected = json.loads((case / "verdict.json").read_text())
-        image = next(path for path in case.iterdir() if path.name.startswith("image."))
-        done = run(
-            court, "-m", "platemark", "verify", image, "--evidence", case / "evidence.zip",
-            "--trust", case / "trust.toml", "--at", str(expected["at"]), "--json", cwd=tmp_path,
-        )  # fmt: skip
-        assert done.stderr == ""
-        assert expected["result"] == json.loads(done.stdout)["result"]
-        assert expected["exit_code"] == done.returncode
+    folder = GOLDEN / release
+    for case in json.loads((folder / "cases.json").read_text()):
+        expected = json.loads((folder / case["verdict"]).read_text())
+        words = [folder / case["image"], "--evidence", folder / case["evidence"], "--trust", folder / "trust.toml"]
+        done = run(court, "-m", "platemark", "verify", *words, "--at", str(expected["at"]), "--json", cwd=tmp_path)
+        assert (expected["exit_code"], "") == (done.returncode, done.stderr)
+        found = json.loads(done.stdout)
+        assert (expected["result"], expected["rung"]) == (found["result"], found["rung"])
 
 
 @pytest.fixture

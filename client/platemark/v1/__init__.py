@@ -1,0 +1,1 @@
+"""Messages and stubs of ledger.proto, made by `make proto`; never edited."""
