@@ -197,6 +197,12 @@ def _revoked(order: str, *, whom: Party = MODALITY, by: Party = REGISTRAR, **opt
     return shown, log.trust()
 
 
+def _not_a_revocation() -> Scene:
+    """A statement of another kind is shown as the revocation."""
+    log = scene()
+    return log.evidence(2, enrolments=[1], revocation=[1]), log.trust()
+
+
 def _disclosed(disclosure: bytes) -> Scene:
     given, trust = good()
     return given.with_disclosure(disclosure), trust
@@ -341,6 +347,7 @@ FAULTS: list[Fault] = [
         "PPPPPPPPFNNNNPP",
         "does not revoke the record's key",
     ),
+    ("revocation: an enrolment", _not_a_revocation, "PPPPPPPPFNNNNPP", "does not revoke the record's key"),
     (
         "revocation: by a stranger",
         lambda: _revoked("ecr", by=party("stranger")),

@@ -207,33 +207,38 @@ class Judge:
         if head is None or place[0] > head.epoch:
             codes += ["gap"] if place[1] else []
         elif further:
-            codes += self._judge_next(statement, place, head)
+            codes += self._judge_next(statement, number, place, head)
         else:
             codes += self._judge_earlier(statement, number, place, head)
         if head is not None and further and time < head.time:
             codes.append("clock-backwards")
         if time > received + self.policy().skew_ns:
             codes.append("clock-future")
-        references = _references(statement)
+        references = references_of(statement)
         if references and not all(self._holds_id(each) for each in references):
             codes.append("unknown-reference")
         following = ChainHead(*place, statement.id, time, index) if further else None
         return Enters(number, bits_of(*codes) if codes else 0, following)
 
-    def _judge_next(self, statement: Statement, place: tuple[int, int], head: ChainHead) -> list[str]:
+    def _judge_next(self, statement: Statement, number: int, place: tuple[int, int], head: ChainHead) -> list[str]:
         if place[1] != head.seq + 1:
             return ["gap"]
-        return [] if statement.prev == head.id else ["prev-mismatch"]
+        return [] if statement.prev == head.id else self._judge_prev(statement, number, place)
 
     def _judge_earlier(self, statement: Statement, number: int, place: tuple[int, int], head: ChainHead) -> list[str]:
         epoch, seq = place
-        codes = ["fork" if self._transaction.chain_at(number, epoch, seq) else "late"]
-        before = self._transaction.chain_at(number, epoch, seq - 1) if seq else []
-        if before and statement.prev != before[0][1]:
-            codes.append("prev-mismatch")
+        codes = ["fork" if self._transaction.chain_holds(number, epoch, seq) else "late"]
+        if seq and self._transaction.chain_holds(number, epoch, seq - 1):
+            codes += self._judge_prev(statement, number, place)
         if epoch < head.epoch:
             codes.append("old-epoch")
         return codes
+
+    def _judge_prev(self, statement: Statement, number: int, place: tuple[int, int]) -> list[str]:
+        """Whether `prev` names one of the statements at the place before; after a fork there are several."""
+        prev = statement.prev
+        known = prev is not None and self._transaction.chain_index(number, place[0], place[1] - 1, prev) is not None
+        return [] if known else ["prev-mismatch"]
 
     def _head(self, number: int) -> ChainHead | None:
         if number not in self._heads:
@@ -280,7 +285,7 @@ def place_of(statement: Statement) -> tuple[int, int] | None:
     return (cast("int", payload["epoch"]), cast("int", payload["seq"])) if "epoch" in payload else None
 
 
-def _references(statement: Statement) -> list[bytes]:
+def references_of(statement: Statement) -> list[bytes]:
     """The statement ids that a statement refers to, apart from its chain."""
     payload = statement.payload
     found = list(cast("list[bytes]", payload.get("parents", ())))

@@ -113,7 +113,7 @@ def append(
     transaction.add_statements(before.size, stored)
     numbered = list(enumerate(statements, before.size))
     transaction.add_kinds((KIND_NUMBERS[each.kind], index) for index, each in numbered)
-    digests.add(transaction, before.size, ((index, digests.digests_of(each)) for index, each in numbered))
+    digests.add(transaction, before.size, ((index, digests.names_of(each)) for index, each in numbered))
     changed = rows.extend(transaction.row, before.size, [leaf_hash(each.entry) for each in statements])
     for (level, row), hashes in changed.items():
         transaction.put_row(level, row, hashes)

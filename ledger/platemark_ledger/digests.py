@@ -5,8 +5,10 @@ to `pending`: what its statements can be found by, sorted. When enough is pendin
 like size are merged into one, a few thousand entries per transaction. A lookup asks every run and every pending row,
 so that it finds an acknowledged statement the moment it is acknowledged.
 
-An entry is 24 bytes: the first 16 of the digest, the index as u64. Two digests may share 16 bytes, so that what is found here
-is a candidate until the statement itself has been looked at.
+An entry is 24 bytes: a name of 16 and the index as u64. The name is a hash of what is looked for, tagged with whether it is a
+statement id or a digest: who writes statements chooses their digests, and must not be able to choose names, least of all one
+that some statement id has, since ids are looked up under the sequencer lock. What is found here is a candidate until the
+statement itself has been looked at.
 
 pending     index u64 of the batch's first statement             -> its entries, sorted
 runs        run u64, the page's first entry                      -> up to 170 entries, sorted (one page of LMDB)
@@ -21,6 +23,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from dataclasses import dataclass
+from hashlib import sha256
 from heapq import merge
 from itertools import groupby
 from typing import TYPE_CHECKING, cast
@@ -35,10 +38,22 @@ if TYPE_CHECKING:
     from platemark.statement import Statement
     from platemark_ledger.store import ReadTransaction, WriteTransaction
 
-__all__ = ["ENTRY", "Limits", "add", "backlog", "digests_of", "find", "find_id", "rungs_of", "step"]
+__all__ = [
+    "ENTRY",
+    "Limits",
+    "add",
+    "backlog",
+    "digest_name",
+    "find",
+    "find_id",
+    "id_name",
+    "names_of",
+    "rungs_of",
+    "step",
+]
 
 ENTRY = 24
-_PREFIX = 16
+_NAME = 16
 _PAGE = 170  # 170 * 24 + LMDB's page header fill 4096 bytes
 _U64 = struct.Struct(">Q")
 _COUNTS = struct.Struct(">QQ")
@@ -63,42 +78,45 @@ def rungs_of(statement: Statement) -> list[tuple[str, int, bytes]]:
     return [(rung, algorithm, digest) for rung, by in rungs.items() for algorithm, digest in by.items()]
 
 
-def digests_of(statement: Statement) -> list[bytes]:
+def digest_name(digest: bytes) -> bytes:
+    """The name under which the statements that carry a digest are found, 16 bytes."""
+    return sha256(b"digest" + digest).digest()[:_NAME]
+
+
+def id_name(statement_id: bytes) -> bytes:
+    """The name under which a statement is found by its id, 16 bytes; in practice nobody can make a second statement with it."""
+    return sha256(b"id" + statement_id).digest()[:_NAME]
+
+
+def names_of(statement: Statement) -> list[bytes]:
     """What a statement can be found by: its id, and the digests of each of its rungs."""
     rungs = cast("Mapping[str, Mapping[int, bytes]]", statement.payload.get("digests", {}))
-    return [statement.id, *(digest for by in rungs.values() for digest in by.values())]
+    return [id_name(statement.id), *(digest_name(digest) for by in rungs.values() for digest in by.values())]
 
 
 def add(transaction: WriteTransaction, first: int, found_by: Iterable[tuple[int, list[bytes]]]) -> None:
-    """Note a batch from index `first` on: (index, what it can be found by). In the transaction that logs the batch."""
-    entries = sorted(
-        [
-            digest[:_PREFIX] + number
-            for index, digests in found_by
-            for number in [_U64.pack(index)]
-            for digest in digests
-        ]
-    )
+    """Note a batch from index `first` on: (index, the names it is found by). In the transaction that logs the batch."""
+    entries = sorted([name + number for index, names in found_by for number in [_U64.pack(index)] for name in names])
     transaction.put(Table.PENDING, _U64.pack(first), b"".join(entries))
     pending, rows = _pending(transaction)
     transaction.put(Table.META, b"pending", _COUNTS.pack(pending + len(entries), rows + 1))
 
 
-def find(transaction: ReadTransaction, digest: bytes, start: int = 0) -> Iterator[int]:
-    """The indices from `start` on of the statements that may carry `digest`, ascending: candidates, none missing.
+def find(transaction: ReadTransaction, name: bytes, start: int = 0) -> Iterator[int]:
+    """The indices from `start` on of the statements that may have this name, ascending: candidates, none missing.
 
     Reads only as far as it is asked, so that a digest which a million statements carry costs no more than its first page.
     """
-    low = digest[:_PREFIX] + _U64.pack(start)
-    high = digest[:_PREFIX] + b"\xff" * 8
+    low = name + _U64.pack(start)
+    high = name + b"\xff" * 8
     sources = [_find_in_run(transaction, run, low, high) for run in _names(transaction, b"run")]
     for entry, _ in groupby(merge(*sources, _find_pending(transaction, low, high))):
-        yield int.from_bytes(entry[_PREFIX:], "big")
+        yield int.from_bytes(entry[_NAME:], "big")
 
 
 def find_id(transaction: ReadTransaction, statement_id: bytes, size: int) -> int | None:
     """The index below `size` of the statement with this id, or None."""
-    for index in find(transaction, statement_id):
+    for index in find(transaction, id_name(statement_id)):
         if index < size and decode(transaction.statement(index).raw).id == statement_id:
             return index
     return None

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from platemark.keys import load_public
-from platemark_ledger.admission import Examined, decode, unknown_key, verify
+from platemark_ledger.admission import Examined, decode, references_of, unknown_key, verify
 from platemark_ledger.errors import Refusal
 from platemark_ledger.registry import Registry
 
@@ -29,7 +29,8 @@ _Answer = TypeVar("_Answer")
 class Call(Generic[_Answer]):
     """The statements of one append and the future of its answer.
 
-    `examined` is filled by the examiner's threads and belongs to the sequencer's thread once `ready`.
+    `examined` and `references`, how many statements its statements refer to, are filled by the examiner's threads and belong to
+    the sequencer's thread once `ready`.
     """
 
     def __init__(self, raws: Sequence[bytes]) -> None:
@@ -37,6 +38,7 @@ class Call(Generic[_Answer]):
         self.examined: list[Examined | Refusal | None] = [None] * len(raws)
         self.future: Future[_Answer] = Future()
         self.pieces = -(-len(raws) // _PIECE)
+        self.references = 0
         self.ready = False
 
     def outcomes(self) -> list[Examined | Refusal]:
@@ -94,6 +96,9 @@ class Examiner(Generic[_Answer]):
                 last = call.pieces == 0
             if last:
                 self._examine_new_keys(call)
+                call.references = sum(
+                    len(references_of(each.statement)) for each in call.examined if isinstance(each, Examined)
+                )
                 self._finished(call)
 
     def _examine(self, raws: Sequence[bytes], also: Mapping[bytes, Verifier]) -> list[Examined | Refusal]:

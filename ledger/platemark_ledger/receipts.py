@@ -7,7 +7,7 @@ checkpoint; whatever the data has above it does not exist for a reader. Nothing 
 from __future__ import annotations
 
 from heapq import merge
-from itertools import islice
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from platemark import merkle
@@ -48,7 +48,7 @@ __all__ = [
     "Record",
 ]
 
-_LOOKED_AT = 1024  # statements that one call of `listing` looks at: some 50 ms
+_LOOKED_AT = 1024  # statements that one call of `listing` or `lookup` looks at: some 50 ms
 
 
 class Receipts:
@@ -124,7 +124,8 @@ class Receipts:
     ) -> Page:
         """The statements from index `start` on that carry a digest (32 or 64 bytes) on any rung, earliest first.
 
-        An acknowledged statement is found at once. Raises RequestError.
+        An acknowledged statement is found at once. One call looks at a bounded number of statements, so that a page may be
+        short, or empty, and have a `next`. Raises RequestError.
         """
         if len(digest) not in (32, 64):
             raise RequestError("digest", f"{len(digest)} bytes, not 32 or 64")
@@ -132,13 +133,18 @@ class Receipts:
         released = self._anchor.read()
         with self._store.read() as transaction:
             view = _View(transaction, released)
-            records = (
-                view.record(index) for index in digests.find(transaction, digest, start) if index < released.size
-            )
-            matching = (record for record in records if _carries(record.statement, digest, rung, algorithm))
-            found = list(islice(matching, limit + 1))
-            proven = tuple(view.proof_of(record) for record in found[:limit])
-        return Page(proven, found[limit].index if len(found) > limit else None, released)
+            found: list[Record] = []
+            following: int | None = None
+            candidates = digests.find(transaction, digests.digest_name(digest), start)
+            for looked_at, index in enumerate(takewhile(lambda index: index < released.size, candidates)):
+                if len(found) == limit or looked_at == _LOOKED_AT:
+                    following = index
+                    break
+                record = view.record(index)
+                if _carries(record.statement, digest, rung, algorithm):
+                    found.append(record)
+            proven = tuple(view.proof_of(record) for record in found)
+        return Page(proven, following, released)
 
     def listing(
         self,

@@ -187,7 +187,8 @@ class Registry:
         record = self.key(_bytes(statement, "kid"))
         if record is None:
             raise Refusal("unknown-target", "payload.kid", "the log has enrolled no such key")
-        if all(grant.role in _NOT_BY_REVOKE for grant in record.grants):
+        in_force = [grant for grant in record.grants if grant.until is None]
+        if any(grant.role in _NOT_BY_REVOKE for grant in in_force or record.grants):
             raise Refusal("unknown-target", "payload.kid", "a policy key or log key is withdrawn by a policy")
         effective = _int(statement, "effective")
         if record.revocations and effective >= min(each.effective for each in record.revocations):

@@ -178,15 +178,11 @@ class ReadTransaction:
         value = self._transaction.get(_CHAIN.pack(number, epoch, seq, id), db=self._chain)
         return None if value is None else int.from_bytes(value, "big")
 
-    def chain_at(self, number: int, epoch: int, seq: int) -> list[tuple[int, bytes]]:
-        """All (index, id) at one place of a key's chain, first logged first. More than one is a fork."""
+    def chain_holds(self, number: int, epoch: int, seq: int) -> bool:
+        """Whether the log holds any statement at one place of a key's chain; one search, however many there are."""
         place = _PLACE.pack(number, epoch, seq)
-        found = []
-        for key, value in self.scan(Table.CHAIN, place):
-            if not key.startswith(place):
-                break
-            found.append((int.from_bytes(value, "big"), key[_PLACE.size :]))
-        return sorted(found)
+        key, _ = next(self.scan(Table.CHAIN, place), (b"", b""))
+        return key.startswith(place)
 
     def chain_head(self, number: int) -> ChainHead | None:
         """The furthest statement of a key, or None before its first."""
@@ -221,19 +217,17 @@ class WriteTransaction(ReadTransaction):
 
     def __init__(self, transaction: lmdb.Transaction[bytes], databases: dict[Table, lmdb._Database]) -> None:
         super().__init__(transaction, databases)
-        # What `add_to_chain` has added and `write_chain` has not written yet: place -> (index, id), first logged first.
-        self._new_chain: dict[tuple[int, int, int], list[tuple[int, bytes]]] = {}
+        # What `add_to_chain` has added and `write_chain` has not written yet: place -> id -> index.
+        self._new_chain: dict[tuple[int, int, int], dict[bytes, int]] = {}
 
     def chain_index(self, number: int, epoch: int, seq: int, id: bytes) -> int | None:
         """As ReadTransaction, with what this transaction has added."""
-        for index, each in self._new_chain.get((number, epoch, seq), ()):
-            if each == id:
-                return index
-        return super().chain_index(number, epoch, seq, id)
+        added = self._new_chain.get((number, epoch, seq), {}).get(id)
+        return added if added is not None else super().chain_index(number, epoch, seq, id)
 
-    def chain_at(self, number: int, epoch: int, seq: int) -> list[tuple[int, bytes]]:
+    def chain_holds(self, number: int, epoch: int, seq: int) -> bool:
         """As ReadTransaction, with what this transaction has added."""
-        return super().chain_at(number, epoch, seq) + self._new_chain.get((number, epoch, seq), [])
+        return (number, epoch, seq) in self._new_chain or super().chain_holds(number, epoch, seq)
 
     def put(self, table: Table, key: bytes, value: bytes) -> None:
         """Set a key."""
@@ -268,14 +262,14 @@ class WriteTransaction(ReadTransaction):
 
     def add_to_chain(self, number: int, epoch: int, seq: int, id: bytes, index: int) -> None:
         """Note a statement in its key's chain; its place and id are new. The chain methods see it at once."""
-        self._new_chain.setdefault((number, epoch, seq), []).append((index, id))
+        self._new_chain.setdefault((number, epoch, seq), {})[id] = index
 
     def write_chain(self) -> None:
         """Write what was noted, in the order of the keys and in one call."""
         items = sorted(
             (_CHAIN.pack(*place, id), _U64.pack(index))
             for place, added in self._new_chain.items()
-            for index, id in added
+            for id, index in added.items()
         )
         with self._transaction.cursor(self._chain) as cursor:
             consumed, added = cursor.putmulti(items, overwrite=False)

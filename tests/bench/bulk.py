@@ -172,7 +172,7 @@ class Big:
         numbered = list(enumerate(made, first))
         transaction.add_statements(first, [Stored(NOW, 0, each.raw) for each in made])
         transaction.add_kinds((_CAPTURE, index) for index, _ in numbered)
-        digests.add(transaction, first, ((index, [each.id, *each.digests]) for index, each in numbered))
+        digests.add(transaction, first, ((index, _names(each)) for index, each in numbered))
         heads: dict[int, ChainHead] = {}
         for index, each in numbered:
             number = self.numbers[each.place]
@@ -183,6 +183,10 @@ class Big:
             transaction.set_chain_head(number, head)
         transaction.add_writers((self.numbers[each.place], index) for index, each in numbered)
         add_rows(transaction, first, [each.raw for each in made])
+
+
+def _names(made: Made) -> list[bytes]:
+    return [digests.id_name(made.id), *map(digests.digest_name, made.digests)]
 
 
 def add_rows(transaction: WriteTransaction, first: int, raws: list[bytes]) -> None:

@@ -212,6 +212,20 @@ def test_a_missing_decoder_is_inconclusive(rung: str) -> None:
     assert verdict.reason == f"rung {rung} is recorded and could not be computed here: the decoder is not installed"
 
 
+def test_a_missing_decoder_of_another_kind_of_picture_is_inconclusive() -> None:
+    """A TIFF may hold the recorded PNG's pixels: their rung is one, so the missing decoder leaves it open."""
+    image = replace(_image(differing=("file",), uncomputed=frozenset({"pixels"})), media="image/tiff")
+    verdict = _judge(image, "file", "pixels", media="image/png")
+    assert (verdict.result, letters(verdict)[13]) == (INCONCLUSIVE, "N")
+
+
+@pytest.mark.parametrize(("measured", "recorded"), [("image/png", DICOM), (DICOM, "image/png")])
+def test_a_missing_decoder_of_dicom_and_a_picture_does_not_matter(measured: str, recorded: str) -> None:
+    """DICOM and pictures share no rung: a picture that could not be decoded is still not the recorded radiograph."""
+    image = replace(_image(differing=("file",), uncomputed=frozenset({"pixels"})), media=measured)
+    assert _judge(image, "file", "pixels", media=recorded).result == DOES_NOT_MATCH
+
+
 def test_a_missing_decoder_does_not_matter_when_a_stronger_rung_matches() -> None:
     """The whole file is the recorded one: nothing more is needed."""
     image = _image("file", uncomputed=frozenset({"pixels"}))

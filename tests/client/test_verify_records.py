@@ -173,3 +173,13 @@ def test_other_records_pass_all_but_the_image(role: str, kind: str) -> None:
     index = log.say(kind, contents[kind], by=MODALITY)
     verdict = _judge((log.evidence(index, enrolments=[1]), log.trust()))
     assert (letters(verdict), verdict.exit_code) == ("PPPPPPPPNNNNNNN", 3)
+
+
+def test_a_record_without_attributes_has_nothing_to_disclose() -> None:
+    """A disclosure beside a heartbeat is no fault and no fact: 13 is NOT CHECKED."""
+    log = Log()
+    log.enrol(MODALITY)
+    index = log.say("heartbeat", {"at": NOW, "since": NOW, "clock": {"source": "ntp", "error_ns": None}}, by=MODALITY)
+    disclosure = attributes.commit({"rows": 1}, key=bytes(32))
+    verdict = _judge((log.evidence(index, enrolments=[1], disclosure=disclosure), log.trust()))
+    assert (letters(verdict), dict(verdict.disclosed)) == ("PPPPPPPPNNNNNNN", {})

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -13,9 +14,9 @@ from platemark import evidence, keys, statement
 from platemark.cbor import Value
 from platemark.errors import StatementError
 from platemark_ledger.conditions import CONDITIONS, bits_of, conditions_of
-from platemark_ledger.errors import REFUSALS, Refusal
+from platemark_ledger.errors import REFUSALS, Refusal, RequestError
 from platemark_ledger.opening import Ledger
-from platemark_ledger.sequencer import Appended, Logged, Outcome, Sequencer
+from platemark_ledger.sequencer import MAX_REFERENCES, Appended, Logged, Outcome, Sequencer
 
 SECOND = 10**9
 GATEWAY, OPERATOR, STRANGER = builders.party("gateway"), builders.party("operator"), builders.party("stranger")
@@ -438,3 +439,48 @@ def test_low_s_of_the_product_undoes_the_flip(bench: Bench) -> None:
     """The test's flipped signature is the one that the product knows how to undo."""
     raw = _made(bench, bench.log.capture())
     assert keys.low_s(statement.decode(fakes.high_s(raw)).message.signature) == statement.decode(raw).message.signature
+
+
+def test_forks_without_number_cost_a_search_each(bench: Bench) -> None:
+    """A cloned key that signs one place again and again is noted each time; `prev` may name any of them."""
+    bench.enrolled(MODALITY)
+    first = chained(bench, 0, 0, None)
+    forks = [chained(bench, 0, 0, None, content=b"%d" % number) for number in range(50)]
+    after = [chained(bench, 0, 1, fork, content=b"after %d" % fork) for fork in forks[-2:]]
+    outcomes = bench.say(first, *forks, *after)
+    assert [codes(outcome) for outcome in outcomes] == [[], *[["fork"]] * 50, [], ["fork"]]
+
+
+def test_a_call_that_refers_to_too_many_statements_is_refused_whole(bench: Bench) -> None:
+    """Every reference is a search under the lock; the caller is told, and nothing of the call is logged."""
+    bench.enrolled(MODALITY)
+    parents = cast("list[Value]", [bytes([0, number]) + bytes(30) for number in range(64)])
+    captures = [bench.log.capture(b"%d" % number, parents=parents) for number in range(MAX_REFERENCES // 64 + 1)]
+    size = bench.ledger.anchor.read().size
+    with pytest.raises(RequestError, match="refer to"):
+        bench.say(*captures)
+    assert bench.ledger.anchor.read().size == size
+    assert codes(bench.say(captures[0])[0]) == ["unknown-reference"]
+
+
+def test_a_policy_key_that_was_a_registrar_is_withdrawn_by_a_policy_alone(tmp_path: Path) -> None:
+    """What a key was before does not matter: a registrar cannot freeze the log's policy by revoking its key."""
+    other = builders.party("registrar2")
+    founded = fakes.Founded.at(tmp_path, log=builders.Log(registrars=(REGISTRAR, other)))
+    log, ledger = founded.log, founded.open()
+    entry: list[Value] = [builders.registrar_entry(other)]
+    keys_of_v1: list[Value] = [REGISTRAR.key.spki]
+    made = [
+        log.policy(builders.POLICY_KEY, version=1, log=log.id, prev=log.id, keys=keys_of_v1, registrars=entry),
+        log.revoke(REGISTRAR, effective=NOW, by=other),
+    ]
+    prev = statement.decode(log.statements[made[0]]).id
+    made.append(log.policy(REGISTRAR.key, version=2, log=log.id, prev=prev, registrars=entry))
+    with fakes.sequencing(ledger) as sequencer:
+        outcomes = sequencer.submit(founded.made(*made)).result(30).outcomes
+    ledger.close()
+    assert [each.code if isinstance(each, Refusal) else "logged" for each in outcomes] == [
+        "logged",
+        "unknown-target",
+        "logged",
+    ]

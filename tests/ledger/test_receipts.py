@@ -209,9 +209,7 @@ def test_evidence_of_a_revoked_key_holds_the_revocation(receipts: Receipts) -> N
     assert [check(proven, members.checkpoint) for proven in members.revocation] == [12]
 
 
-def test_a_verifier_reads_the_evidence_of_a_revoked_key(
-    receipts: Receipts, served: tuple[Ledger, list[bytes]]
-) -> None:
+def test_a_verifier_reads_the_evidence_of_a_revoked_key(receipts: Receipts, served: tuple[Ledger, list[bytes]]) -> None:
     """What a key signed before it was revoked is disputed without a time stamp, and the reader is told."""
     bundle = service.evidence_of(receipts.evidence(3))
     named = builders.Log(statements=served[1]).trust()
