@@ -173,7 +173,7 @@ def _text(content: bytes, at: int) -> str:
     try:
         text = content.decode()
     except UnicodeDecodeError:
-        _refuse(at, "the text is not UTF-8")
+        raise CborError(f"byte {at}", "the text is not UTF-8") from None
     if not text.isascii() and not unicodedata.is_normalized("NFC", text):
         _refuse(at, "the text is not in Unicode NFC")
     return text

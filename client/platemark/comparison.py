@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["check_header", "check_image"]
 
 _IMAGE, _HEADER = 14, 15
+_DICOM = "application/dicom"
 _PIXEL_RUNGS = frozenset({"pixels", "codestream"})
 _COVERS = {
     "file": "the whole file is byte for byte the recorded one",
@@ -43,16 +44,17 @@ def check_image(record: Statement, image: Measurement | None) -> tuple[Check, st
         return Check(_IMAGE, NOT_CHECKED, reason), None
     if match.rung is not None:
         return Check(_IMAGE, PASS, f"rung {match.rung}: {_COVERS[match.rung]}"), match.rung
-    return _no_match(image, recorded, same_media=image.media == record.payload["media"]), None
+    return _no_match(image, recorded, comparable=(image.media == _DICOM) == (record.payload["media"] == _DICOM)), None
 
 
-def _no_match(image: Measurement, recorded: Digests, *, same_media: bool) -> Check:
+def _no_match(image: Measurement, recorded: Digests, *, comparable: bool) -> Check:
     """No rung matches: that is a result only if every rung that could still match was computed.
 
-    An image of another media type has no rung left that could: `file` was computed, the others are made in another way.
+    DICOM objects and pictures have no rung but `file` in common, and `file` is always computed. Pictures of every kind
+    share `pixels`.
     """
     for rung in RUNGS:
-        if not same_media or rung not in recorded or rung not in image.uncomputed:
+        if not comparable or rung not in recorded or rung not in image.uncomputed:
             continue
         reason = (
             f"rung {rung} is recorded and could not be computed here: {image.absent.get(rung, 'it was not measured')}"
@@ -69,7 +71,7 @@ def check_header(
     """Check 15: the header is covered by the rung, or bound by opened attributes that equal the file's."""
     if rung not in _PIXEL_RUNGS:
         return Check(_HEADER, PASS, f"rung {rung} covers the header")
-    if image.media != "application/dicom":
+    if image.media != _DICOM:
         return Check(_HEADER, PASS, "an image of this kind names no patient; the file's metadata is not covered")
     shown = HEADER_BINDING & disclosed.keys() & image.attributes.keys()
     differing = sorted(name for name in shown if disclosed[name] != image.attributes[name])

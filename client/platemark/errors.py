@@ -26,9 +26,11 @@ A programmer's mistake is a TypeError, ValueError or RuntimeError and is never c
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from os import PathLike
 
 __all__ = [
@@ -72,6 +74,7 @@ class FormatError(PlatemarkError):
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(reason)
+        self.args = (field, reason)  # what a process pool builds it from again
         self.field = field
 
     def __str__(self) -> str:
@@ -147,6 +150,7 @@ class CaptureError(PlatemarkError):
 
     def __init__(self, path: str | PathLike[str], reason: str) -> None:
         super().__init__(reason)
+        self.args = (str(path), reason)
         self.path = str(path)
 
     def __str__(self) -> str:
@@ -173,6 +177,10 @@ class DecoderMissingError(CaptureError):
     def __init__(self, path: str | PathLike[str], reason: str, *, extra: str) -> None:
         super().__init__(path, reason)
         self.extra = extra
+
+    def __reduce__(self) -> tuple[Callable[[], DecoderMissingError], tuple[()]]:
+        """How a process pool sends it: `extra` has to be named."""
+        return partial(DecoderMissingError, self.path, self.reason, extra=self.extra), ()
 
 
 class RpcError(PlatemarkError):

@@ -17,6 +17,7 @@ from platemark.schema import (
     matching,
     nullable,
     record,
+    shorten,
     text,
     uri,
 )
@@ -63,7 +64,7 @@ def _digest(value: Value, field: str) -> None:
         raise StatementError(f"{field}.{SHA256}", "missing: SHA-256 is always present")
     for algorithm, digest in value.items():
         if algorithm not in {SHA256, SHA512}:
-            raise StatementError(f"{field}.{algorithm}", "unknown hash algorithm")
+            raise StatementError(f"{field}.{shorten(algorithm)}", "unknown hash algorithm")
         blob(32 if algorithm == SHA256 else 64)(digest, f"{field}.{algorithm}")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from typing import TYPE_CHECKING
 
 from platemark.verdict import DOES_NOT_MATCH, EVIDENCE_INVALID, INCONCLUSIVE, MATCHES_RECORD
@@ -15,9 +16,12 @@ from platemark.verdict import DOES_NOT_MATCH, EVIDENCE_INVALID, INCONCLUSIVE, MA
 if TYPE_CHECKING:
     from platemark.verdict import Verdict
 
-__all__ = ["NOT_PROVEN", "format_time", "json_ready", "to_json", "to_text"]
+__all__ = ["NOT_PROVEN", "format_time", "json_ready", "json_text", "to_json", "to_text"]
 
 _SAFE_INTEGER = (1 << 53) - 1
+# J1: DEL, the C1 controls, marks that reorder or end a line, invisible marks, surrogates. JSON escapes U+0000 to U+001F
+# by itself. All are in the Basic Multilingual Plane, so that one \uXXXX is each.
+_UNSHOWN = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]")
 NOT_PROVEN = (
     "that the scene was real, that the right patient lay there, or that the device was honest",
     "that no other statement about this image exists",
@@ -73,6 +77,15 @@ def json_ready(value: object) -> object:
     raise TypeError(message)
 
 
+def json_text(value: object) -> str:
+    """One JSON document: keys sorted, two spaces of indentation, UTF-8, and nothing that a terminal would act on (J1).
+
+    Such characters, of J1's list, only ever occur within strings; there they are escaped, which JSON reads as the same.
+    """
+    text = json.dumps(json_ready(value), sort_keys=True, indent=2, ensure_ascii=False)
+    return _UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def to_json(verdict: Verdict) -> str:
     """The verdict as one JSON object, keys sorted."""
     content = {
@@ -91,7 +104,7 @@ def to_json(verdict: Verdict) -> str:
         "members_not_read": verdict.unread,
         "not_proven": NOT_PROVEN,
     }
-    return json.dumps(json_ready(content), sort_keys=True, indent=2, ensure_ascii=False)
+    return json_text(content)
 
 
 def to_text(verdict: Verdict) -> str:

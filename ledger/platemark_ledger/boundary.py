@@ -32,9 +32,11 @@ if TYPE_CHECKING:
 class Boundary(grpc.aio.ServerInterceptor):
     """Owned by the event loop of the server. `drain` is for good: a boundary never opens again."""
 
-    def __init__(self, *, max_calls: int) -> None:
+    def __init__(self, *, max_calls: int, max_streams: int) -> None:
         self._max_calls = max_calls
+        self._max_streams = max_streams
         self._calls = 0
+        self._streams = 0
         self._draining = False
         self._turned_away = 0
         self._idle = asyncio.Event()
@@ -94,9 +96,10 @@ class Boundary(grpc.aio.ServerInterceptor):
 
         async def call(raw: bytes, context: _Context) -> AsyncIterator[Any]:
             try:
-                with self._admitted(context):
+                with self._admitted(context), self._streaming_admitted():
                     async with aclosing(answer(_read(handler, raw), context)) as messages:
                         async for message in messages:
+                            # Returns when the transport has taken it: a reader that does not read holds this one and no more.
                             yield message
             except Exception as error:  # noqa: BLE001 - as above
                 await _abort(error, context)
@@ -122,6 +125,19 @@ class Boundary(grpc.aio.ServerInterceptor):
             self._calls -= 1
             if self._calls == 0:
                 self._idle.set()
+
+    @contextmanager
+    def _streaming_admitted(self) -> Iterator[None]:
+        """A stream lasts as long as its reader likes, so that streams have a bound of their own and never fill that of calls."""
+        if self._streams >= self._max_streams:
+            raise CallError(
+                "overloaded", f"{self._streams} listings are under way already; nothing was done, send again"
+            )
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
 
 
 def _read(handler: _Handler, raw: bytes) -> Message:

@@ -1,4 +1,4 @@
-"""The settings of a ledger: frozen, each with its unit, its default and the reason for it.
+"""Where the settings of a ledger come from, and how they are written.
 
 Read from a TOML file and from the environment, where PLATEMARK_LEDGER_<NAME> overrides the file. Unknown names are refused in
 both, so that a misspelt limit is never silently the default. Relative paths are relative to the file that names them (to the
@@ -8,27 +8,21 @@ current directory when they come from the environment). Passphrases are not sett
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import json
 import os
 import textwrap
 import tomllib
 import types
 import typing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from platemark.errors import FormatError
+from platemark_ledger.settings import ConfigError, Settings, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 __all__ = [
-    "ConfigError",
-    "Described",
-    "Settings",
-    "describe",
     "environment",
     "from_json",
     "load",
@@ -43,198 +37,6 @@ PREFIX = "PLATEMARK_LEDGER_"
 _NOT_SETTINGS = frozenset(
     {"CONFIG"} | {f"{key}_PASSPHRASE{suffix}" for key in ("LOG_KEY", "OFFLINE_KEYS") for suffix in ("", "_FILE")}
 )
-
-
-class ConfigError(FormatError):
-    """A setting that cannot be used; `field` is its name."""
-
-    code = "config"
-
-
-def _setting(
-    default: Any,  # of the field's type, which mypy checks there
-    *,
-    unit: str,
-    why: str,
-    least: float | None = None,
-    most: float | None = None,
-) -> Any:
-    return dataclasses.field(default=default, metadata={"unit": unit, "why": why, "least": least, "most": most})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Everything that an operator can set. Checked when made: a Settings that exists is usable together."""
-
-    origin: str = _setting(
-        "", unit="name", why="of the log, as leaf 0 states it and every checkpoint repeats it. Never changes."
-    )
-    data: Path = _setting(
-        Path("data"),
-        unit="directory",
-        why="the LMDB store and its lock. A local disk whose fsync is honest; never a network file system.",
-    )
-    anchor: Path = _setting(
-        Path("anchor/checkpoint"),
-        unit="file",
-        why="the newest released checkpoint. Put it on another disk than data, outside its backups: it is what tells a "
-        "restored backup from the present.",
-    )
-    log_key: Path = _setting(
-        Path("keys/log.key"),
-        unit="file",
-        why="signs checkpoints (Ed25519, PKCS#8 PEM). The passphrase comes from PLATEMARK_LEDGER_LOG_KEY_PASSPHRASE or the "
-        "file named by PLATEMARK_LEDGER_LOG_KEY_PASSPHRASE_FILE.",
-    )
-    listen: str = _setting(
-        "127.0.0.1:50151",
-        unit="address:port",
-        why="where gRPC is served; port 0 takes a free one and prints it. Anything but loopback needs TLS.",
-    )
-    tls_certificate: Path | None = _setting(
-        None, unit="file", why="PEM chain, server first. Together with tls_key; plain text is refused outside loopback."
-    )
-    tls_key: Path | None = _setting(
-        None, unit="file", why="PEM private key of tls_certificate, unencrypted, mode 0600."
-    )
-    tls_client_ca: Path | None = _setting(
-        None, unit="file", why="PEM. When set, a caller without a certificate from it cannot connect."
-    )
-    workers: int = _setting(
-        1,
-        unit="processes",
-        why="they share the port (SO_REUSEPORT) and take turns at the log. One per core pays off when checking signatures is "
-        "the bottleneck.",
-        least=1,
-        most=64,
-    )
-    verify_threads: int = _setting(
-        2,
-        unit="threads per worker",
-        why="check signatures beside the event loop; cryptography lets go of the interpreter lock meanwhile.",
-        least=1,
-        most=64,
-    )
-    max_batch: int = _setting(
-        1024,
-        unit="statements per Append",
-        why="bounds the work that one call may ask for.",
-        least=1,
-        most=16384,
-    )
-    max_request: int = _setting(
-        16 * 1024 * 1024,
-        unit="bytes",
-        why="of one request message. 256 statements of the usual 700 bytes need 0.2 MiB; 256 of the greatest size 15 MiB.",
-        least=64 * 1024,
-        most=256 * 1024 * 1024,
-    )
-    max_calls: int = _setting(
-        512,
-        unit="calls per worker",
-        why="under way at once. Further ones get UNAVAILABLE, which is better than a queue that outlives deadlines.",
-        least=1,
-        most=65536,
-    )
-    max_page: int = _setting(
-        100, unit="statements", why="in one page of Lookup; each comes with its path.", least=1, most=1000
-    )
-    max_list: int = _setting(
-        10_000,
-        unit="statements",
-        why="in one ListStatements call; the caller goes on where it ended.",
-        least=1,
-        most=1_000_000,
-    )
-    queue: int = _setting(
-        8192,
-        unit="statements per worker",
-        why="that wait for a commit. Further ones get UNAVAILABLE; at 10,000 a second this is under a second's work.",
-        least=1,
-        most=1_000_000,
-    )
-    drain: float = _setting(
-        30.0,
-        unit="seconds",
-        why="that accepted calls have to finish after SIGTERM. Keep it under the patience of what sends the signal.",
-        least=0.0,
-        most=600.0,
-    )
-    lock_limit: float = _setting(
-        10.0,
-        unit="seconds",
-        why="that a worker may hold the sequencer's lock before the supervisor ends it. A commit takes milliseconds; a disk that "
-        "needs longer than this is broken.",
-        least=1.0,
-        most=600.0,
-    )
-    reflection: bool = _setting(
-        default=True,
-        unit="switch",
-        why="lets grpcurl and its like discover the service. It shows nothing that ledger.proto does not.",
-    )
-
-    def __post_init__(self) -> None:
-        for described in describe(self):
-            _check_range(described)
-        host, _ = self.address
-        if not self.origin:
-            raise ConfigError("origin", "missing: the name of the log, as `platemark-ledger init` wrote it")
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            missing = "tls_key" if self.tls_key is None else "tls_certificate"
-            raise ConfigError(missing, "certificate and key go together, and only the other one is set")
-        if self.tls_client_ca is not None and self.tls_certificate is None:
-            raise ConfigError("tls_client_ca", "it needs tls_certificate and tls_key")
-        if self.tls_certificate is None and not _is_loopback(host):
-            raise ConfigError("listen", f"{host} is not loopback and there is no TLS: set tls_certificate and tls_key")
-        if self.data == self.anchor or self.data in self.anchor.parents:
-            raise ConfigError(
-                "anchor", "it is inside data, so that restoring a backup of data would take it back as well"
-            )
-
-    @property
-    def lock(self) -> Path:
-        """The lock file: beside the data, so that every process that opens the one finds the other."""
-        return self.data.with_name(f"{self.data.name}.lock")
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host (without brackets) and port of `listen`."""
-        host, colon, port = self.listen.rpartition(":")
-        if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-            raise ConfigError("listen", f"{self.listen!r} is not address:port")
-        host = host.removeprefix("[").removesuffix("]")
-        if not host:
-            raise ConfigError("listen", "the address is missing; 127.0.0.1 is loopback, 0.0.0.0 every interface")
-        return host, int(port)
-
-
-@dataclass(frozen=True, slots=True)
-class Described:
-    """One setting, as `platemark-ledger config` prints it."""
-
-    name: str
-    value: object
-    default: object
-    unit: str
-    why: str
-    least: float | None
-    most: float | None
-
-
-def describe(settings: Settings) -> Iterator[Described]:
-    """Every setting in the order of reading, with its effective value."""
-    for field in dataclasses.fields(settings):
-        about = field.metadata
-        yield Described(
-            name=field.name,
-            value=getattr(settings, field.name),
-            default=field.default,
-            unit=about["unit"],
-            why=about["why"],
-            least=about["least"],
-            most=about["most"],
-        )
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Settings:
@@ -381,27 +183,6 @@ def _kind(hint: object) -> type:
         hint = next(part for part in typing.get_args(hint) if part is not types.NoneType)
     assert isinstance(hint, type)
     return hint
-
-
-def _check_range(described: Described) -> None:
-    value = described.value
-    if described.least is None or described.most is None:
-        return
-    assert isinstance(value, int | float)
-    # Written so that nan, which compares false with everything, is refused.
-    if not described.least <= value <= described.most:
-        raise ConfigError(
-            described.name, f"{value} is not within {described.least:g} to {described.most:g} {described.unit}"
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def environment() -> Mapping[str, str]:

@@ -17,7 +17,7 @@ from platemark.keys import PrivateKey, Verifier, generate
 from platemark.note import NoteSigner
 from platemark.trust import TrustedLog, to_toml
 from platemark_ledger import config, genesis
-from platemark_ledger.config import Settings
+from platemark_ledger.settings import Settings
 from platemark_ledger.errors import GenesisError
 from platemark_ledger.opening import Paths
 

@@ -49,6 +49,7 @@ __all__ = [
 ]
 
 _LOOKED_AT = 1024  # statements that one call of `listing` or `lookup` looks at: some 50 ms
+_LISTED = 1024 * 1024  # bytes of statements behind which one call of `listing` stops: what a slow reader makes a caller hold
 
 
 class Receipts:
@@ -162,24 +163,26 @@ class Receipts:
 
         `stated_from` <= the statement's own time < `stated_until`; a policy states none and matches no range. `below` is the
         checkpoint of the first call of several, so that all of them speak of one. One call looks at a bounded number of
-        statements: go on from `next` until it is None. Raises RequestError.
+        statements and ends with the one that makes 1 MiB full: go on from `next` until it is None. Raises RequestError.
         """
         _check_page(start, limit)
         if kind is not None and kind not in KIND_NUMBERS:
             raise RequestError("kind", f"{kind[:40]} is not a kind of statement")
         released = below or self._anchor.read()
         found: list[Record] = []
+        size = 0
         with self._store.read() as transaction:
             view = _View(transaction, released)
             indices = _candidates(transaction, kind=kind, kid=kid, issuer=issuer, start=start)
             for looked_at, index in enumerate(indices):
                 if index >= released.size:
                     break
-                if len(found) == limit or looked_at == _LOOKED_AT:
+                if len(found) == limit or looked_at == _LOOKED_AT or size >= _LISTED:
                     return Listing(tuple(found), index, released)
                 record = view.record(index)
                 if _matches(record.statement, kind, issuer, stated_from, stated_until):
                     found.append(record)
+                    size += len(record.raw)
         return Listing(tuple(found), None, released)
 
     def evidence(self, index: int) -> EvidenceMembers:

@@ -22,7 +22,7 @@ from grpc_reflection.v1alpha import reflection
 from platemark.key_files import read_private
 from platemark.note import NoteSigner
 from platemark_ledger.boundary import Boundary
-from platemark_ledger.config import ConfigError, Settings
+from platemark_ledger.settings import ConfigError, Settings
 from platemark_ledger.exits import Exit
 from platemark_ledger.opening import Ledger, Paths, open_ledger
 from platemark_ledger.receipts import Receipts
@@ -122,9 +122,14 @@ async def _grpc(
     *,
     reuse_port: bool,
 ) -> AsyncIterator[Running]:
-    boundary = Boundary(max_calls=settings.max_calls)
+    boundary = Boundary(max_calls=settings.max_calls, max_streams=settings.max_lists)
     server = grpc.aio.server(interceptors=[boundary], options=_options(settings, reuse_port=reuse_port))
-    limits = Limits(max_batch=settings.max_batch, max_page=settings.max_page, max_list=settings.max_list)
+    limits = Limits(
+        max_batch=settings.max_batch,
+        max_page=settings.max_page,
+        max_list=settings.max_list,
+        list_time=settings.list_time,
+    )
     LedgerService(sequencer, Receipts(ledger), readers=readers, limits=limits).register(server)
     checker = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checker, server)
@@ -187,6 +192,9 @@ def _options(settings: Settings, *, reuse_port: bool) -> list[tuple[str, int]]:
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
+        # Keepalive finds peers that are gone. One that is there and takes no answers holds them until this cuts it.
+        ("grpc.max_connection_age_ms", int(settings.connection_age * 1000)),
+        ("grpc.max_connection_age_grace_ms", int(settings.drain * 1000)),
     ]
 
 

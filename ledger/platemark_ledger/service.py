@@ -1,8 +1,8 @@
 """Protobuf in, protobuf out: each RPC reads its request, asks the domain one question and writes the answer.
 
 Nothing is decided here but whether a request says what ledger.proto lets it say. Errors are raised as the domain's own;
-boundary.py turns them into statuses. Writes go to the sequencer, which has threads of its own; reads that may touch many
-rows run in `readers`, single proofs (0.1 ms) on the event loop.
+boundary.py turns them into statuses. Writes go to the sequencer, which has threads of its own; reads that search run in
+`readers`, proofs at a place that the caller names (0.1 ms) on the event loop.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ _HASH = 32
 _DIGEST_SIZES = {SHA256: 32, SHA512: 64}
 # Statements that a listing asks the domain for at once.
 _LIST_STEP = 256
-# Statement bytes in one message of a list. Well below the 4 MiB that a gRPC client of any language takes unless told otherwise,
-# paths included, and small enough that flow control has steps of a sensible size.
+# Statement bytes in one page of a lookup: well below the 4 MiB that a gRPC client of any language takes unless told otherwise,
+# paths included. Messages of a listing are as large as `Receipts.listing` lets one step be, about 1 MiB.
 _MESSAGE = 2 * 1024 * 1024
 _T = TypeVar("_T")
 if TYPE_CHECKING:
@@ -49,11 +49,12 @@ _Selector = pb.GetStatementRequest | pb.GetEvidenceRequest | pb.GetInclusionProo
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much one call may ask for, in statements."""
+    """How much one call may ask for, in statements; `list_time` in seconds of one listing."""
 
     max_batch: int
     max_page: int
     max_list: int
+    list_time: float
 
 
 class LedgerService(ledger_pb2_grpc.LedgerServicer):
@@ -109,8 +110,10 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
 
     async def GetStatement(self, request: pb.GetStatementRequest, context: _Context) -> pb.GetStatementResponse:
         """One statement with its path."""
-        by_id = _selected(request) == "id"
-        found = self._receipts.by_id(request.id) if by_id else self._receipts.statement(request.index)
+        if _selected(request) == "id":
+            found = await self._read(lambda: self._receipts.by_id(request.id))
+        else:
+            found = self._receipts.statement(request.index)
         return pb.GetStatementResponse(statement=_proven(found.proven), checkpoint=_checkpoint(found.checkpoint))
 
     async def ListStatements(
@@ -129,28 +132,34 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
             stated_until=request.stated_until if request.HasField("stated_until") else None,
         )
         left = min(request.limit or self._limits.max_list, self._limits.max_list)
+        clock = asyncio.get_running_loop().time
+        ends = clock() + self._limits.list_time
         below: Anchored | None = None
         following: int | None = request.from_index
-        while following is not None:
-            step = partial(question, start=following, limit=min(left, _LIST_STEP), below=below)
-            listing = await self._read(step)
+        last = False
+        while not last:
+            listing = await self._read(partial(question, start=following, limit=min(left, _LIST_STEP), below=below))
             below, following = listing.checkpoint, listing.next
             left -= len(listing.records)
-            last = following is None or left == 0
-            *parts, final = _messages(listing.records, lambda each: len(each.raw))
-            for part in parts:
-                # Each waits until the transport takes it: a slow reader costs this call's time, not memory.
-                yield _part(part, None, below)
-            if final or last:
-                yield _part(final, following if last else None, below)
-            if last:
-                return
+            last = following is None or left == 0 or clock() >= ends
+            if listing.records or last:
+                part = _part(listing.records, following if last else None, below)
+                # A yield lasts until the transport has taken the message, which a slow reader decides. One step of at most
+                # about 1 MiB is all that is kept meanwhile: of the records nothing, and the next step is not read yet.
+                del listing
+                yield part
+                del part
 
     async def GetInclusionProof(
         self, request: pb.GetInclusionProofRequest, context: _Context
     ) -> pb.GetInclusionProofResponse:
         """The path of one entry."""
-        proof = self._receipts.inclusion(self._index(request), size=request.size or None)
+        index = (
+            await self._read(lambda: self._receipts.index_of(request.id))
+            if _selected(request) == "id"
+            else request.index
+        )
+        proof = self._receipts.inclusion(index, size=request.size or None)
         return pb.GetInclusionProofResponse(
             index=proof.index,
             size=proof.size,

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from platemark_ledger import config
-from platemark_ledger.config import ConfigError, Settings
+from platemark_ledger.settings import ConfigError, Settings
 from platemark_ledger.errors import LockError
 from platemark_ledger.exits import Exit
 from platemark_ledger.lock import SequencerLock

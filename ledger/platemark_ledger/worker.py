@@ -16,7 +16,7 @@ import threading
 
 from platemark.errors import FormatError, KeyFileError, PlatemarkError
 from platemark_ledger import config
-from platemark_ledger.config import Settings
+from platemark_ledger.settings import Settings
 from platemark_ledger.errors import StartRefusedError
 from platemark_ledger.exits import Exit
 from platemark_ledger.server import serve

@@ -28,7 +28,7 @@ from platemark_ledger.opening import Ledger
 from platemark_ledger.signing import sign_checkpoint
 from platemark_ledger.store import ChainHead, Head, Stored, WriteTransaction
 
-__all__ = ["Big", "Made", "Maker", "add_rows", "release", "tidy"]
+__all__ = ["DEVICES", "Big", "Made", "Maker", "add_rows", "release", "tidy"]
 
 DEVICES = 1000
 _CHUNK = 8192

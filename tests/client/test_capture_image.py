@@ -1,6 +1,7 @@
 """PNG, JPEG and TIFF: PXI against a reference, our own tiny writers, imagecodecs' and tifffile's writers."""
 
 import hashlib
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from capture_writers import chunk, ifd, png, png_of_passes, tiff
 from platemark.capture import measure
+from platemark.capture._jpeg import read_jpeg
 from platemark.errors import CaptureError, DecodeError
 from platemark.rungs import SHA256, SHA512
 
@@ -349,6 +351,65 @@ def test_exif_values_that_make_no_sense_count_as_absent(
     attributes = measure(_write(tmp_path, _with_exif(_jpeg(), _exif("<", **{name: value})))).attributes
     assert attribute not in attributes
     assert attributes["model"] == "One"
+
+
+class _Counted(io.BytesIO):
+    """A file that counts the bytes that were read from it."""
+
+    taken = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.taken += len(data)
+        return data
+
+
+def _of_markers(middle: bytes) -> bytes:
+    frame = b"\xff\xc0" + struct.pack(">HBHHB", 8, 8, 2, 3, 1)
+    return b"\xff\xd8" + frame + middle + b"\xff\xd9"
+
+
+@pytest.mark.parametrize(
+    ("middle", "factor"),
+    [
+        (b"\xff\xda\0\2" * 2000 + bytes(3 << 20), 5),
+        ((b"\xff\xda\0\2" + bytes(8192)) * 400, 5),
+        (b"\xff\xda\0\2" + bytes(3 << 20), 2),
+        (b"\xff" * (3 << 20) + b"\xda\0\2", 2),
+        (b"\xff\xda\0\2" + b"\0\xff" * (1 << 20), 2),
+    ],
+    ids=["many empty scans", "many short scans", "one scan", "fill bytes", "half of it fill bytes"],
+)
+def test_jpeg_markers_are_walked_in_linear_time(middle: bytes, factor: int) -> None:
+    """However many scans and fill bytes a JPEG has, what is read is a small multiple of its size."""
+    data = _of_markers(middle)
+    file = _Counted(data)
+    facts = read_jpeg(file, len(data))
+    assert (facts.rows, facts.columns, facts.samples, facts.precision) == (2, 3, 1, 8)
+    assert file.taken < factor * len(data)
+
+
+@pytest.mark.parametrize("marker", [b"\xff\xda\0\2", b"\xff\xfe\0\2", b"\xff\xd0"], ids=["scan", "comment", "restart"])
+def test_a_jpeg_of_too_many_markers_is_refused(tmp_path: Path, marker: bytes) -> None:
+    """The 65537th marker ends the reading: capture refuses the file, the verifier still has its `file` rung."""
+    path = _write(tmp_path, _of_markers(b"\xff\xda\0\2" + marker * ((1 << 16) - 3)))
+    assert "pixels" in measure(path).absent
+    path = _write(tmp_path, _of_markers(b"\xff\xda\0\2" + marker * ((1 << 16) - 2)))
+    with pytest.raises(DecodeError, match="more than 65536 markers"):
+        measure(path)
+    assert list(measure(path, tolerant=True).digests) == ["file"]
+
+
+@pytest.mark.parametrize("cut", [4095, 4096, 4097, 12287, 12288, 12289])
+def test_a_marker_is_found_wherever_a_read_ends(cut: int) -> None:
+    """A marker after a scan is found when it lies across two reads, and stuffed or restart bytes are none."""
+    for stuffing in (
+        bytes(cut - 1),
+        b"\xff\0" * (cut // 2) + bytes(cut % 2),
+        b"\xff\xd7" * (cut // 2) + bytes(cut % 2),
+    ):
+        data = _of_markers(b"\xff\xda\0\2" + stuffing)
+        assert read_jpeg(io.BytesIO(data), len(data)).rows == 2
 
 
 @pytest.mark.parametrize("kind", ["png", "tiff", "jpeg"])

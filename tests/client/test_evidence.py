@@ -163,15 +163,24 @@ def _patched(signature: bytes, offset: int, value: bytes) -> bytes:
 
 
 def _overlapping() -> bytes:
-    """Five hundred directory entries that all name one member of a megabyte."""
-    data = _plain_zip([("mimetype", MIMETYPE.encode()), ("a", bytes(1 << 20))])
-    start = data.rindex(b"PK\x01\x02")
-    entry = data[start : data.index(b"PK\x05\x06")]
-    directory = data[data.index(b"PK\x01\x02") : start]
-    for number in range(500):
-        directory += entry[:-1] + b"abcdefghijklmnopqrstuvwxyz"[number % 26 : number % 26 + 1]
-    end = b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 501, 501, len(directory), data.index(b"PK\x01\x02"), 0)
-    return data[: data.index(b"PK\x01\x02")] + directory + end
+    """Three hundred members, each of which holds the headers of all that follow and one quarter of a megabyte."""
+    kernel, names = bytes(1 << 18), ["mimetype", *(f"m{number:03}" for number in range(300))]
+    heads: list[bytes] = []
+    entries: list[bytes] = []
+    for name in reversed(names):
+        content = b"".join(reversed(heads)) + kernel
+        fixed = struct.pack(
+            "<HHHHHIIIHH", 20, 0, 0, 0, 0x21, zlib.crc32(content), len(content), len(content), len(name), 0
+        )
+        heads.append(b"PK\x03\x04" + fixed + name.encode())
+        entries.append(b"PK\x01\x02" + struct.pack("<H", 0x0314) + fixed)
+    body = b"".join(reversed(heads)) + kernel
+    directory, at = b"", 0
+    for name, entry, head in zip(names, reversed(entries), reversed(heads), strict=True):
+        directory += entry + struct.pack("<HHHII", 0, 0, 0, 0x81A40000, at) + name.encode()
+        at += len(head)
+    count = len(names)
+    return body + directory + b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, count, count, len(directory), len(body), 0)
 
 
 def _zip64(offset: int, size: int) -> bytes:
@@ -313,12 +322,16 @@ def test_a_bomb_is_refused_before_it_explodes() -> None:
 
 
 def test_the_limits_themselves_are_allowed() -> None:
-    """512 members and chains of 64 are read."""
+    """512 members, chains of 64, a name of 100 and a bundle of 16 MiB are read."""
     chain = (Proven(b"x", b"x"),) * 64
     most = replace(PLAIN, enrolments=chain, policies=chain, revocation=chain)
     unknown = {f"m{number:03}": b"" for number in range(512 - 1 - len(most.members()))}
     most = replace(most, unknown=unknown)
     assert evidence.from_bytes(most.to_bytes()) == most
+    named = replace(PLAIN, unknown={"n" * 100: b""})
+    assert evidence.from_bytes(named.to_bytes()) == named
+    room = evidence.MAX_BUNDLE - len(replace(PLAIN, disclosure=b"").to_bytes())
+    assert len(evidence.from_bytes(replace(PLAIN, disclosure=bytes(room)).to_bytes()).disclosure or b"") == room
 
 
 def test_a_bundle_cut_off_anywhere_is_refused() -> None:

@@ -45,7 +45,7 @@ def test_the_text_has_every_check_every_fact_and_what_is_not_proven() -> None:
 
 
 def test_json_has_exactly_the_members_of_the_specification() -> None:
-    """J1: one object, sorted, indented by two, not escaped."""
+    """J1: one object, sorted, indented by two, letters not escaped."""
     text = report.to_json(_verdict())
     content = json.loads(text)
     assert sorted(content) == [
@@ -113,6 +113,25 @@ def test_times_are_utc_with_nanoseconds(ns: int, text: str) -> None:
 
 
 HOSTILE = "x\n  15 header      PASS        all is well\x1b[2J\u202e\u009b1m\u2028y"
+
+
+_ESCAPED = [
+    *(0x7F, *range(0x80, 0xA0), 0x61C, *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070)),
+    *(0xFEFF, *range(0xFFF9, 0xFFFC), 0xD800, 0xDFFF),
+]
+
+
+def test_json_holds_nothing_that_a_terminal_acts_on() -> None:
+    """J1: controls, marks of direction and invisible marks are escaped; the text reads back as it was."""
+    value = {"patient_name": HOSTILE + "".join(map(chr, range(0x20))), "é漢😀": "é漢😀\u00a0\u00ad", **{chr(0x9B): 1}}
+    text = report.json_text(value)
+    assert json.loads(text) == value
+    assert [
+        line for line in text.replace("\u00a0", "").replace("\u00ad", "").split("\n") if not line.isprintable()
+    ] == []
+    assert '"é漢😀": "é漢😀\u00a0\u00ad"' in text
+    assert report.json_text("".join(map(chr, _ESCAPED))) == '"' + "".join(f"\\u{each:04x}" for each in _ESCAPED) + '"'
+    assert "\x9b" not in report.to_json(_verdict(disclosed={"patient_name": HOSTILE}))
 
 
 def test_a_disclosed_value_cannot_write_lines() -> None:

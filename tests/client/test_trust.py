@@ -41,6 +41,20 @@ def test_a_trust_file_is_read() -> None:
     assert trust.parse(_file("version = 1\naccept_pixels = false")) == Trust((LOG,), accept_pixels=False)
 
 
+def test_a_trust_file_of_the_largest_size_is_read() -> None:
+    """U4: 65536 bytes and 256 dots in a line are not too much."""
+    raw = _file(origin=f'"{"." * 247}"') + b"#" + b"." * 256 + b"\n"
+    expected = TrustedLog(LOG.id, "." * 247, LOG.policy_keys, LOG.threshold)
+    assert trust.parse(raw + b"#" * (65_536 - len(raw))) == Trust((expected,))
+
+
+def test_a_dotted_key_costs_no_time() -> None:
+    """tomllib's time grows with the square of a key's parts: such a key never reaches it."""
+    for raw in (b"a" + b".a" * 32_000 + b" = 1\n", b"[a" + b".a" * 32_000 + b"]\n"):
+        with pytest.raises(TrustError, match="dots in line 1"):
+            trust.parse(raw)
+
+
 _ORIGINS = st.from_regex(r"[A-Za-z0-9._~:/-]{1,247}", fullmatch=True)
 
 
@@ -69,7 +83,10 @@ REFUSED: list[tuple[str, bytes, str]] = [
     ("deep nesting", b"a = " + b"[" * 50_000, "trust"),
     ("a number of 5000 digits", b"version = " + b"1" * 5000, "trust"),
     ("a date of the thirteenth month", b"version = 2026-13-01", "trust"),
-    ("too large", b"#" * (1 << 20) + b"\n" + _file(), "trust"),
+    ("too large", _file() + b"#" * (65_537 - len(_file())), "trust"),
+    ("a key of 258 parts", _file() + b"a" + b".a" * 257 + b" = 1\n", "trust"),
+    ("a table of 258 parts", b"[a" + b".a" * 257 + b"]\n" + _file(), "trust"),
+    ("257 dots within a string", _file() + b'"' + b"." * 257 + b'" = 1\n', "trust"),
     ("no version", _file(""), "version"),
     ("version 0", _file("version = 0"), "version"),
     ("version 2", _file("version = 2"), "version"),

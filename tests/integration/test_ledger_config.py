@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from platemark_ledger import config
-from platemark_ledger.config import ConfigError, Settings
+from platemark_ledger.settings import ConfigError, Settings
 
 BASE = Path("/srv/ledger")
 

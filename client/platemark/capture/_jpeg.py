@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ _SOS, _EOI, _APP1 = 0xDA, 0xD9, 0xE1
 _EXIF = b"Exif\0\0"
 # In entropy-coded data FF is followed by 00 or a restart marker; anything else begins a marker segment.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+_NO_FILL = re.compile(rb"[^\xff]", re.DOTALL)
+_MAX_MARKERS = 1 << 16
+_FIRST_READ = 1 << 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +39,16 @@ class JpegFile:
 
 
 def read_jpeg(file: BinaryIO, size: int) -> JpegFile:
-    """Walk the markers to EOI. Raises MalformedError when the file ends before it or has no frame and scan."""
+    """Walk the markers to EOI. Raises MalformedError when the file ends before it or has no frame and scan.
+
+    The time is linear in `size`, whatever the markers are: this runs before any time limit holds. A file of more than
+    65536 markers outside of scans is refused; the largest that cameras write have some thousand.
+    """
     position, scans, exif = 2, 0, b""
     frame: tuple[int, int, int, int] | None = None
-    while True:
+    for count in itertools.count():
+        if count == _MAX_MARKERS:
+            raise MalformedError(f"the JPEG file has more than {_MAX_MARKERS} markers")
         marker, position = _marker(file, position, size)
         if marker == _EOI:
             break
@@ -55,7 +65,7 @@ def read_jpeg(file: BinaryIO, size: int) -> JpegFile:
         position += length
         if marker == _SOS:
             scans += 1
-            position = _after_scan(file, position)
+            position = _find(file, position, _MARKER)
     if frame is None or not scans:
         raise MalformedError("the JPEG file has no image")
     precision, rows, columns, samples = frame
@@ -69,11 +79,9 @@ def _marker(file: BinaryIO, position: int, size: int) -> tuple[int, int]:
         if position >= size:
             raise MalformedError("truncated: the JPEG file has no end marker (EOI)")
         raise MalformedError(f"byte {position} of the JPEG file is not a marker")
-    while (byte := file.read(1)) == b"\xff":
-        position += 1
-    if not byte:
-        raise MalformedError("truncated: the JPEG file has no end marker (EOI)")
-    return byte[0], position + 2
+    position = _find(file, position, _NO_FILL)
+    file.seek(position)
+    return int.from_bytes(file.read(1), "big"), position + 1
 
 
 def _length(file: BinaryIO, position: int, size: int) -> int:
@@ -84,13 +92,17 @@ def _length(file: BinaryIO, position: int, size: int) -> int:
     return length
 
 
-def _after_scan(file: BinaryIO, position: int) -> int:
-    """Offset of the first marker after entropy-coded data."""
+def _find(file: BinaryIO, position: int, pattern: re.Pattern[bytes]) -> int:
+    """Offset of the first match at or after `position` of a pattern of at most two bytes, which may begin with FF.
+
+    What is read grows with what has been searched, so that many short searches do not read the file many times.
+    """
     file.seek(position)
-    last = b""
-    while data := file.read(CHUNK):
-        if found := _MARKER.search(last + data):
+    last, step = b"", _FIRST_READ
+    while data := file.read(step):
+        if found := pattern.search(last + data):
             return position - len(last) + found.start()
         position += len(data)
         last = data[-1:] if data.endswith(b"\xff") else b""
+        step = min(2 * step, CHUNK)
     raise MalformedError("truncated: the JPEG file has no end marker (EOI)")

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "MissingExtraError", "load_trust"]
 
-_MAX_TRUST = 1024 * 1024
-
 
 class MissingExtraError(PlatemarkError):
     """A command needs a package that this install left out."""
@@ -83,7 +81,7 @@ def load_trust(path: Path | None) -> Trust | None:
     if path is None:
         return None
     try:
-        return trust.parse(files.read(path, limit=_MAX_TRUST))
+        return trust.parse(files.read(path, limit=trust.MAX_TRUST))
     except TrustError as error:
         raise TrustError(f"{path}: {error.field}", error.reason) from None
 

@@ -240,9 +240,9 @@ def _report(logged: Logged, signed: Statement, target: Path, *, as_json: bool) -
             }
         )
         return
-    output.say(f"enrolled {payload['device']!s} as {payload['role']!s}, leaf {logged.statement.index}")
+    output.say(f"enrolled {output.printable(payload['device'])} as {payload['role']!s}, leaf {logged.statement.index}")
     output.say(f"  key id     {key_id.hex()}")
-    output.say(f"  registrar  {signed.issuer}")
+    output.say(f"  registrar  {output.printable(signed.issuer)}")
     output.say(f"  log        {cast('bytes', payload['log']).hex()}")
     output.say(f"  enrolment  {output.printable(target)}")
 

@@ -1,13 +1,12 @@
 """Where the command line writes: results to standard output, remarks to standard error, and nothing interpreted.
 
-File names and attribute values come from strangers. They are shown with every unprintable character escaped, so that
-they cannot move the cursor, colour the terminal or fake a line.
+File names and attribute values come from strangers. They are shown with every unprintable character escaped, in text
+and in JSON, so that they cannot move the cursor, colour the terminal or fake a line.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -18,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from platemark.report import json_ready
+from platemark.report import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,7 +51,7 @@ def say(text: str = "") -> None:
 
 def say_json(value: object) -> None:
     """One JSON document: bytes as hex, integers above 2^53 - 1 as strings."""
-    say(json.dumps(json_ready(value), indent=2, sort_keys=True, ensure_ascii=False))
+    say(json_text(value))
 
 
 def say_bytes(data: bytes) -> None:
