@@ -14,7 +14,7 @@ import builders
 from platemark import merkle, statement
 from platemark.checkpoint import open_checkpoint
 from platemark.note import NoteSigner
-from platemark_ledger import genesis
+from platemark_ledger import digests, genesis
 from platemark_ledger.anchor import Anchor, Anchored
 from platemark_ledger.batch import check_tail
 from platemark_ledger.errors import AnchorError, StoreError
@@ -297,7 +297,9 @@ def _check_names(transaction: ReadTransaction, found: Sequence[statement.Stateme
         assert each.epoch is not None
         assert each.seq is not None
         assert transaction.chain_index(record.number, each.epoch, each.seq, each.id) == index
-        assert index in transaction.written_by(record.number, index)
+    for index, each in enumerate(found):
+        for name in digests.names_of(each):
+            assert next(digests.find(transaction, name, index), None) == index
 
 
 def flipped(raw: bytes) -> bytes:

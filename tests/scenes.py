@@ -240,7 +240,7 @@ FAULTS: list[Fault] = [
         "checkpoint: another root",
         lambda: _lying(root=bytes(32)),
         "PPFNNNNNNNNNNPP",
-        "policy: the inclusion path leads to another root",
+        "policy: policy/0 is not in the log under this checkpoint: the inclusion path leads to another root",
     ),
     ("checkpoint: another size", _other_size, "PPPPFNNNNNNNNPP", "inclusion path"),
     ("inclusion: another leaf", _another_leaf, "PPPPFNNNNNNNNPP", "leads to another root"),

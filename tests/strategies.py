@@ -15,6 +15,7 @@ from builders import Key, enrolment_proof, key
 from platemark.cbor import MAX_DEPTH, Value
 from platemark.kinds import CHAINED, KINDS
 from platemark.schema import Check
+from platemark.unicode14 import UNASSIGNED
 
 __all__ = ["attribute_values", "cbor_values", "check_name", "check_parts", "leaf_hashes", "nfc_text", "payloads"]
 
@@ -30,15 +31,13 @@ _INTEGERS = st.one_of(
 
 
 def nfc_text(min_size: int = 0, max_size: int = 20) -> st.SearchStrategy[str]:
-    """Text in NFC without surrogates; the sizes are those before normalisation."""
+    """Text in NFC of code points that Unicode 14.0 assigns; the sizes are those before normalisation."""
     characters = st.characters(exclude_categories=["Cs"])
-    return st.text(characters, min_size=min_size, max_size=max_size).map(
-        lambda text: unicodedata.normalize("NFC", text)
-    )
+    return st.text(characters, min_size=min_size, max_size=max_size).map(_nfc)
 
 
 def _nfc(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", UNASSIGNED.sub("\N{SNOWMAN}", text))
 
 
 _KEYS = st.one_of(_INTEGERS, nfc_text(max_size=8))

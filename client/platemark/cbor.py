@@ -2,8 +2,8 @@
 
 Allowed: integers from -2^63 to 2^64 - 1, byte strings, NFC text, arrays, maps with integer or text keys in bytewise
 order of their encodings, true, false and null. Refused, each by name: floats, tags, indefinite lengths, non-shortest
-heads, duplicate or unordered keys, text that is not UTF-8 or not NFC, nesting deeper than 8, trailing bytes, other
-simple values. Rules C1 to C12 of proto/statement.md.
+heads, duplicate or unordered keys, text that is not UTF-8, not NFC or newer than Unicode 14.0, nesting deeper than 8,
+trailing bytes, other simple values. Rules C1 to C12 of proto/statement.md.
 
 Written by hand because the maintained decoders accept what a strict format has to refuse.
 """
@@ -14,6 +14,7 @@ import unicodedata
 from typing import NoReturn, TypeAlias
 
 from platemark.errors import CborError
+from platemark.unicode14 import first_unassigned
 
 __all__ = ["MAX_DEPTH", "Value", "decode", "encode"]
 
@@ -84,8 +85,8 @@ def _encode_text(value: str, out: bytearray, field: str) -> None:
         encoded = value.encode()
     except UnicodeEncodeError:
         raise CborError(field, "the text holds a lone surrogate") from None
-    if not unicodedata.is_normalized("NFC", value):
-        raise CborError(field, "the text is not in Unicode NFC")
+    if not value.isascii() and (fault := _fault(value)):
+        raise CborError(field, fault)
     _head(3, len(encoded), out)
     out += encoded
 
@@ -174,9 +175,16 @@ def _text(content: bytes, at: int) -> str:
         text = content.decode()
     except UnicodeDecodeError:
         raise CborError(f"byte {at}", "the text is not UTF-8") from None
-    if not text.isascii() and not unicodedata.is_normalized("NFC", text):
-        _refuse(at, "the text is not in Unicode NFC")
+    if not text.isascii() and (fault := _fault(text)):
+        _refuse(at, fault)
     return text
+
+
+def _fault(text: str) -> str | None:
+    """What C3 has against a text."""
+    if code_point := first_unassigned(text):
+        return f"the text holds {code_point}, which Unicode 14.0 does not assign"
+    return None if unicodedata.is_normalized("NFC", text) else "the text is not in Unicode NFC"
 
 
 def _array(data: bytes, at: int, length: int, depth: int) -> tuple[list[Value], int]:

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -43,8 +44,9 @@ __all__ = ["Chain", "ChainState", "decode_state", "state_path"]
 _MAX_STATE = 64 * 1024
 _FIELDS = {"v", "kid", "issuer", "role", "epoch", "seq", "prev"}
 _SECOND = 1_000_000_000
+_MAX_COUNT = (1 << 63) - 1
 _PAUSE = 0.01
-_NO_STATE = "no state yet, so the URI that this key signs as has to be given"
+_NO_STATE = "no state yet, so the URI that this key signs as has to be given (--device URI)"
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,13 @@ class ChainState:
 
 
 def state_path(key: Path) -> Path:
-    """Where the state of a key file lies."""
+    """Where the state of a key file lies: beside the file itself, also when `key` is a symbolic link to it.
+
+    A copy or a second hard link of a key file has a state of its own: two chains of one key, which a ledger may come to
+    show as a fork.
+    """
+    if key.is_symlink():
+        key = Path(os.path.realpath(key))
     return key.with_name(key.name + ".state")
 
 
@@ -139,30 +147,32 @@ class Chain:
         return state
 
     def begin(self, *, issuer: str | None = None, role: str | None = None) -> ChainState:
-        """The state, made if there is none: epoch = the present second, seq 0. It is on disk when this returns.
+        """The state, made if there is none: a new epoch, seq 0. It is on disk when this returns.
 
         Raises StateError: no issuer is known, or the state names another issuer or role than the one given.
         """
-        with self._locked():
+        with self._locked() as lock:
             found = self.state()
             if found is not None:
                 state = _agreeing(self.path, found, issuer, role)
             elif issuer is not None:
                 _check_issuer(issuer)
-                state = ChainState(self.signer.kid, issuer, epoch=self._clock() // _SECOND, role=role)
+                state = ChainState(self.signer.kid, issuer, epoch=self._epoch(), role=role)
             else:
                 raise StateError(f"{self.path}: {_NO_STATE}")
             if state != found:
-                self._write(state)
+                self._write(state, lock)
             return state
 
     def restart(self) -> ChainState:
         """A greater epoch from seq 0, for a state that came back from a backup and may be older than what was signed."""
-        with self._locked():
+        with self._locked() as lock:
             state = self._begun()
-            epoch = max(self._clock() // _SECOND, state.epoch + 1)
+            epoch = max(self._epoch(), state.epoch + 1)
+            if epoch > _MAX_COUNT:
+                raise StateError(f"{self.path}: the epoch has reached 2^63 - 1, so none is greater")
             state = replace(state, epoch=epoch, seq=0, prev=None)
-            self._write(state)
+            self._write(state, lock)
             return state
 
     def sign(self, kind: str, payload: Mapping[str, Value], *, subject: str | None = None) -> Statement:
@@ -171,17 +181,28 @@ class Chain:
         Raises StateError (no state, or it cannot be written), StatementError (the payload; nothing was used up) and
         what the signer raises.
         """
-        with self._locked():
+        with self._locked() as lock:
             state = self._begun()
             link: dict[str, Value] = {"epoch": state.epoch, "seq": state.seq, "prev": state.prev}
 
+            if max(state.seq, state.epoch) >= _MAX_COUNT:
+                raise StateError(f"{self.path}: epoch or seq has reached 2^63 - 1, so nothing can follow")
+
             def reserve(identity: bytes) -> None:
-                self._write(replace(state, seq=state.seq + 1, prev=identity))
+                self._write(replace(state, seq=state.seq + 1, prev=identity), lock)
 
             reserving = _Reserving(self.signer, reserve)
             body = {**payload, **link}
             raw = statement.build(kind, body, signer=reserving, issuer=state.issuer, subject=subject)
         return statement.decode(raw)
+
+    def _epoch(self) -> int:
+        """The present second, and 20 random bits behind it.
+
+        Greater as time goes on; and two states that were begun in the same second, or by a clock that was put back, do
+        not sign the same places.
+        """
+        return self._clock() // _SECOND << 20 | secrets.randbits(20)
 
     def _begun(self) -> ChainState:
         state = self.state()
@@ -189,34 +210,66 @@ class Chain:
             raise StateError(f"{self.path}: {_NO_STATE}")
         return state
 
-    def _write(self, state: ChainState) -> None:
+    def _write(self, state: ChainState, lock: _Lock) -> None:
+        if not lock.holds():
+            raise StateError(f"{lock.path}: it was removed while this process signed; nothing was signed, try again")
         try:
             files.replace(self.path, state.to_bytes(), mode=0o600)
         except FileError as error:
             raise StateError(error.reason) from None
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[_Lock]:
         """Hold the key's lock. The system releases it when its holder dies, so a lock file never goes stale."""
-        lock = self.path.with_name(self.path.name + ".lock")
+        path = self.path.with_name(self.path.name + ".lock")
+        deadline = time.monotonic() + self._patience
+        lock = _Lock(path, self._acquire(path, deadline))
+        while not lock.holds():
+            os.close(lock.descriptor)
+            lock = _Lock(path, self._acquire(path, deadline))
+        try:
+            yield lock
+        finally:
+            with contextlib.suppress(OSError):
+                _unlock(lock.descriptor)
+            os.close(lock.descriptor)
+
+    def _acquire(self, lock: Path, deadline: float) -> int:
+        """The descriptor of the lock file, locked."""
         try:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise StateError(f"{lock}: {error.strerror or error}") from None
         try:
-            self._acquire(descriptor, lock)
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                _unlock(descriptor)
+            self._wait(descriptor, lock, deadline)
+        except BaseException:
             os.close(descriptor)
+            raise
+        return descriptor
 
-    def _acquire(self, descriptor: int, lock: Path) -> None:
-        deadline = time.monotonic() + self._patience
+    def _wait(self, descriptor: int, lock: Path, deadline: float) -> None:
         while not _try_lock(descriptor):
             if time.monotonic() >= deadline:
                 raise StateError(f"{lock}: another process has been signing with this key for {self._patience:g} s")
             time.sleep(_PAUSE)
+
+
+@dataclass(frozen=True)
+class _Lock:
+    """A lock file that is open and locked."""
+
+    path: Path
+    descriptor: int
+
+    def holds(self) -> bool:
+        """Whether the path still leads to the file that is locked.
+
+        If somebody removed it, the next signer makes and locks another, and this lock protects nothing.
+        """
+        try:
+            return os.path.samestat(os.fstat(self.descriptor), self.path.stat())
+        except OSError:
+            return False
 
 
 @dataclass(frozen=True)

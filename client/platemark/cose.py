@@ -14,20 +14,24 @@ from typing import TYPE_CHECKING, cast
 
 from platemark import cbor
 from platemark.errors import CborError, CoseError
-from platemark.keys import EDDSA, ES256, ML_DSA_44
+from platemark.keys import EDDSA, ES256, ML_DSA_44, P256Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from platemark.keys import Signer, Verifier
 
-__all__ = ["ALG", "CONTENT_TYPE", "CWT_CLAIMS", "KID", "TAG", "Sign1", "decode", "sig_structure", "sign"]
+__all__ = ["ALG", "CONTENT_TYPE", "CWT_CLAIMS", "KID", "TAG", "Sign1", "decode", "identify", "sig_structure", "sign"]
 
 ALG, CONTENT_TYPE, KID, CWT_CLAIMS = 1, 3, 4, 15
 TAG = b"\xd2"  # tag 18
 _SIGNATURE1 = b"\x84\x6aSignature1"  # the head of an array of four and its first item
 _NO_AAD = b"\x40"  # h''
+_NO_HEADER = b"\xa0"  # the empty map
 _SIGNATURE_SIZES = {ES256: 64, EDDSA: 64, ML_DSA_44: 2420}
+# Heads of byte strings that do not hold their length themselves: the bytes of length that follow, and the least length that
+# has no shorter head (RFC 8949 section 4.2.1).
+_LONG_HEADS = {0x58: (1, 24), 0x59: (2, 1 << 8), 0x5A: (4, 1 << 16), 0x5B: (8, 1 << 32)}
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,11 @@ class Sign1:
         """Check the signature under `verifier`. Raises SignatureError, CoseError when the algorithms differ."""
         if verifier.alg != self.alg:
             raise CoseError("protected.1", f"algorithm {self.alg} is not the key's, which is {verifier.alg}")
-        verifier.verify(self.to_be_signed, self.signature)
+        if isinstance(verifier, P256Verifier):
+            # ES256 signs the SHA-256 of the Sig_structure, and that is the id: it need not be hashed a second time.
+            verifier.verify_hashed(self.id, self.signature)
+        else:
+            verifier.verify(self.to_be_signed, self.signature)
 
 
 def sig_structure(protected: bytes, payload: bytes) -> bytes:
@@ -95,6 +103,47 @@ def decode(data: bytes) -> Sign1:
     protected = _protected(header)
     _check_signature_size(cast("int", protected[ALG]), signature)
     return Sign1(header, protected, payload, signature)
+
+
+def identify(data: bytes) -> bytes:
+    """The id of the message in `data`, 32 bytes, by its framing alone: `decode(data).id` wherever `decode` accepts.
+
+    An id is a hash over two of the four parts, so finding it does not take judging what is in them: header, payload and
+    signature are byte strings in their shortest form here and nothing more. Raises CoseError naming the part that is not.
+    """
+    if data[:1] != TAG:
+        raise CoseError("tag", "the message does not begin with tag 18 (COSE_Sign1)")
+    if data[1:2] != _SIGNATURE1[:1]:
+        raise CoseError("message", "not an array of four")
+    header_end = _end_of_bytes(data, 2, "protected")
+    if data[header_end : header_end + 1] != _NO_HEADER:
+        raise CoseError("unprotected", "not the empty map")
+    payload_end = _end_of_bytes(data, header_end + 1, "payload")
+    if _end_of_bytes(data, payload_end, "signature") != len(data):
+        raise CoseError("message", "trailing bytes")
+    signed = _SIGNATURE1 + data[2:header_end] + _NO_AAD + data[header_end + 1 : payload_end]
+    return hashlib.sha256(signed).digest()
+
+
+def _end_of_bytes(data: bytes, at: int, field: str) -> int:
+    """Where the byte string ends whose head is at `at`."""
+    if at >= len(data):
+        raise CoseError(field, "the data ends before it")
+    initial = data[at]
+    if 0x40 <= initial < 0x58:
+        end = at + 1 + initial - 0x40
+    elif initial in _LONG_HEADS:
+        width, least = _LONG_HEADS[initial]
+        end = at + 1 + width
+        length = int.from_bytes(data[at + 1 : end], "big")
+        if length < least:
+            raise CoseError(field, "its length is not in the shortest form")
+        end += length
+    else:
+        raise CoseError(field, "not a byte string")
+    if end > len(data):
+        raise CoseError(field, "the data ends inside it")
+    return end
 
 
 def _protected(header: bytes) -> dict[int | str, cbor.Value]:

@@ -23,6 +23,8 @@ MIMETYPE = "application/vnd.platemark.evidence+zip"
 MAX_BUNDLE = 16 * 1024 * 1024
 _MAX_MEMBERS = 512
 _MAX_CHAIN = 64
+_END = struct.Struct("<4s4H2LH")
+_REPACKED = "not as it was written (packed again by another program?): ask for the original file"
 # What a ledger may report of the key's chain, in the order in which verdicts show it (proto/statement.md section 6).
 CONDITIONS = (
     "gap",
@@ -122,12 +124,13 @@ def from_bytes(data: bytes) -> Evidence:
         raise EvidenceError("README.txt", "not the text of this format")
     # One form: whatever differs from what we would write (order, dates, comments, gaps, a lying directory) is refused.
     if evidence.to_bytes() != data:
-        raise EvidenceError("bundle", "not in its one form")
+        raise EvidenceError("bundle", _REPACKED)
     return evidence
 
 
 def from_members(members: Mapping[str, bytes]) -> Evidence:
     """The evidence in named members, as a bundle or a ledger's reply holds them. Raises EvidenceError."""
+    _check_names(members)
     unknown = {name: members[name] for name in members if name not in _SINGLE and not _NUMBERED.fullmatch(name)}
     return Evidence(
         record=Proven(_member(members, "statement.cose"), _member(members, "proof.tlog-proof")),
@@ -138,6 +141,15 @@ def from_members(members: Mapping[str, bytes]) -> Evidence:
         disclosure=members.get("disclosure.cbor"),
         unknown=unknown or None,
     )
+
+
+def _check_names(members: Mapping[str, bytes]) -> None:
+    """The names that a bundle may have (B2, B3): a ledger's reply ends up as a file that people unpack."""
+    if len(members) >= _MAX_MEMBERS:
+        raise EvidenceError("bundle", f"more than {_MAX_MEMBERS} members")
+    for name in members:
+        if len(name) > 100 or name == "mimetype" or not _NAME.fullmatch(name):
+            raise EvidenceError("bundle", f"member name {name[:80]!r} is refused")
 
 
 def _member(members: Mapping[str, bytes], name: str) -> bytes:
@@ -190,19 +202,34 @@ def _write(members: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
+def _check_end(data: bytes) -> None:
+    """The number of members, before zipfile makes an object of each: in the end record, which ends the file (B4)."""
+    end = data[-_END.size :]
+    if len(end) < _END.size or not end.startswith(b"PK\5\6"):
+        if data.startswith(b"PK"):
+            raise EvidenceError("bundle", _REPACKED)
+        raise EvidenceError("bundle", "not a readable ZIP file")
+    count, length = _END.unpack(end)[4:6]
+    if count > _MAX_MEMBERS:
+        raise EvidenceError("bundle", f"more than {_MAX_MEMBERS} members")
+    if length > 512 * _MAX_MEMBERS:
+        raise EvidenceError("bundle", _REPACKED)
+
+
 def _read(data: bytes) -> dict[str, bytes]:
     """The members after `mimetype`, names checked; nothing here is compressed, so no member exceeds the bundle."""
     members: dict[str, bytes] = {}
     try:
+        _check_end(data)
         with zipfile.ZipFile(io.BytesIO(data)) as bundle:
             infos = bundle.infolist()
             if len(infos) > _MAX_MEMBERS:
                 raise EvidenceError("bundle", f"more than {_MAX_MEMBERS} members")
             if sum(info.file_size for info in infos) > len(data):
-                raise EvidenceError("bundle", "its members overlap")
+                raise EvidenceError("bundle", _REPACKED)
             for info in infos:
                 if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-                    raise EvidenceError(info.filename[:80], "compressed: members are stored")
+                    raise EvidenceError(info.filename[:80], f"compressed; {_REPACKED}")
                 if info.filename in members or len(info.filename) > 100 or not _NAME.fullmatch(info.filename):
                     raise EvidenceError("bundle", f"member name {info.filename[:80]!r} is refused")
                 members[info.filename] = bundle.read(info)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -26,13 +27,25 @@ class FileError(PlatemarkError):
     code = "file"
 
 
-def read(path: Path, *, limit: int) -> bytes:
-    """The content of a regular file of at most `limit` bytes. Raises FileError."""
+def read(path: Path, *, limit: int, pipe: bool = False) -> bytes:
+    """The content of a regular file of at most `limit` bytes. Raises FileError.
+
+    With `pipe` it may also be a pipe, and what it gives is waited for.
+    """
     try:
-        with path.open("rb") as file:
+        # Opening a FIFO blocks until somebody writes, so that a name alone could stop us for ever.
+        descriptor = os.open(
+            path, os.O_RDONLY | (0 if pipe else getattr(os, "O_NONBLOCK", 0)) | getattr(os, "O_BINARY", 0)
+        )
+        with os.fdopen(descriptor, "rb") as file:
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode) and not (pipe and stat.S_ISFIFO(mode)):
+                raise FileError(f"{path}: is not a regular file")
             data = file.read(limit + 1)
     except OSError as error:
         raise FileError(f"{path}: {error.strerror or error}") from None
+    except ValueError as error:  # a NUL in the path
+        raise FileError(f"{path}: {error}") from None
     if len(data) > limit:
         raise FileError(f"{path}: larger than {limit} bytes, so it is not what is looked for here")
     return data

@@ -12,6 +12,7 @@ from pathlib import Path
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
+from platemark import files
 from platemark.errors import KeyFileError, KeyFormatError
 from platemark.keys import PrivateKey, Verifier, load_public, private_key
 
@@ -50,7 +51,10 @@ def read_private(path: Path, passphrase: bytes | None = None) -> PrivateKey:
         secret = serialization.load_pem_private_key(data, passphrase)
     except TypeError:
         if passphrase is None:
-            raise KeyFileError(f"{path}: the key is encrypted and no passphrase was given") from None
+            raise KeyFileError(
+                f"{path}: the key is encrypted and no passphrase was given "
+                "(--passphrase-file FILE or PLATEMARK_PASSPHRASE)"
+            ) from None
         secret = _unencrypted(path, data)
     except (ValueError, UnsupportedAlgorithm):
         if b"-----BEGIN PUBLIC KEY-----" in data:
@@ -95,13 +99,9 @@ def _unencrypted(path: Path, data: bytes) -> object:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_KEY_FILE + 1)
-    except OSError as error:
-        raise KeyFileError(f"{path}: {error.strerror or error}") from None
-    if len(data) > _MAX_KEY_FILE:
-        raise KeyFileError(f"{path}: larger than any key file ({_MAX_KEY_FILE} bytes)")
-    return data
+        return files.read(path, limit=_MAX_KEY_FILE)
+    except files.FileError as error:
+        raise KeyFileError(error.reason) from None
 
 
 def _create(path: Path, data: bytes, mode: int) -> None:

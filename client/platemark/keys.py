@@ -16,7 +16,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature, encode_dss_signature
 
 from platemark.errors import KeyFormatError, SignatureError
 
@@ -44,6 +44,9 @@ _P256_PREFIX = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d0301070342
 _ED25519_PREFIX = bytes.fromhex("302a300506032b6570032100")
 _MLDSA44_PREFIX = bytes.fromhex("30820532300b06096086480165030403110382052100")
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+# Made once: making them takes a tenth of the time of a verification.
+_ES256 = ec.ECDSA(hashes.SHA256())
+_ES256_HASHED = ec.ECDSA(Prehashed(hashes.SHA256()))
 _ED25519_ORDER = (1 << 252) + 27742317777372353535851937790883648493
 _ED25519_PRIME = (1 << 255) - 19
 _ED25519_D = -121665 * pow(121666, -1, _ED25519_PRIME) % _ED25519_PRIME
@@ -112,6 +115,13 @@ class P256Verifier(_Public):
 
     def verify(self, message: bytes, signature: bytes) -> None:
         """Return None or raise SignatureError."""
+        self._verify(message, signature, _ES256)
+
+    def verify_hashed(self, digest: bytes, signature: bytes) -> None:
+        """As `verify`, for the message whose SHA-256 is `digest`, 32 bytes."""
+        self._verify(digest, signature, _ES256_HASHED)
+
+    def _verify(self, data: bytes, signature: bytes, algorithm: ec.ECDSA) -> None:
         if len(signature) != 64:
             raise SignatureError(f"an ES256 signature has 64 bytes, this one {len(signature)}")
         r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
@@ -120,7 +130,7 @@ class P256Verifier(_Public):
         if s > _P256_ORDER // 2:
             raise SignatureError("the ES256 signature has a high s")
         try:
-            self.key.verify(encode_dss_signature(r, s), message, ec.ECDSA(hashes.SHA256()))
+            self.key.verify(encode_dss_signature(r, s), data, algorithm)
         except InvalidSignature:
             raise SignatureError("the ES256 signature does not verify") from None
 
@@ -248,7 +258,7 @@ class PrivateKey:
     def sign(self, message: bytes) -> bytes:
         """The COSE signature over `message`, in its one accepted form."""
         if isinstance(self.secret, ec.EllipticCurvePrivateKey):
-            r, s = decode_dss_signature(self.secret.sign(message, ec.ECDSA(hashes.SHA256())))
+            r, s = decode_dss_signature(self.secret.sign(message, _ES256))
             return low_s(r.to_bytes(32, "big") + s.to_bytes(32, "big"))
         return self.secret.sign(message)
 

@@ -99,7 +99,10 @@ def place(proven: Proven, checkpoint: SignedCheckpoint, name: str) -> Positioned
     proof = tlog_proof.parse(proven.proof)
     if proof.checkpoint.raw != checkpoint.raw:
         raise EvidenceError(name, "its proof carries another checkpoint than the record's")
-    proof.verify_leaf(leaf_hash(decoded.entry))
+    try:
+        proof.verify_leaf(leaf_hash(decoded.entry))
+    except ProofError as error:
+        raise ProofError(f"{name} is not in the log under this checkpoint: {error.reason}") from None
     return Positioned(decoded, proof.index)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EMPTY_ROOT",
     "HASH_SIZE",
+    "PathVerifier",
     "inclusion_path",
     "leaf_hash",
     "node_hash",
@@ -31,20 +32,18 @@ __all__ = [
 HASH_SIZE = 32
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 _MAX_SIZE = 1 << 63
+# Called directly: `hashlib.new` looks its algorithm up each time, for as long as the hashing of a node takes.
+_HASHES = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}
 
 
 def leaf_hash(entry: bytes, *, algorithm: str = "sha256") -> bytes:
     """The hash of one entry's leaf (RFC 9162 2.1.1)."""
-    if algorithm == "sha256":
-        return hashlib.sha256(b"\x00" + entry).digest()
-    return hashlib.new(algorithm, b"\x00" + entry).digest()
+    return _HASHES[algorithm](b"\x00" + entry).digest()
 
 
 def node_hash(left: bytes, right: bytes, *, algorithm: str = "sha256") -> bytes:
     """The hash of an interior node over its two children (RFC 9162 2.1.1)."""
-    if algorithm == "sha256":
-        return hashlib.sha256(b"\x01" + left + right).digest()
-    return hashlib.new(algorithm, b"\x01" + left + right).digest()
+    return _HASHES[algorithm](b"\x01" + left + right).digest()
 
 
 def root(leaf_hashes: Iterable[bytes], *, algorithm: str = "sha256") -> bytes:
@@ -57,7 +56,7 @@ def root(leaf_hashes: Iterable[bytes], *, algorithm: str = "sha256") -> bytes:
             level += 1
         stack.append((level, digest))
     if not stack:
-        return hashlib.new(algorithm, b"").digest()
+        return _HASHES[algorithm](b"").digest()
     digest = stack.pop()[1]
     while stack:
         digest = node_hash(stack.pop()[1], digest, algorithm=algorithm)
@@ -113,6 +112,43 @@ def root_from_inclusion(*, index: int, size: int, leaf_hash: bytes, path: Sequen
     if last:
         raise ProofError("the inclusion path is too short")
     return digest
+
+
+class PathVerifier:
+    """Verifies inclusion paths to one root; what two paths share is hashed once.
+
+    Accepts exactly what `verify_inclusion` accepts (RFC 9162 2.1.3.2): a path is followed until it meets a node from which a
+    verified path went on with the same digest and the same rest. Remembers some two nodes for each leaf that it verified.
+    """
+
+    def __init__(self, size: int, root: bytes) -> None:
+        self._size = size
+        self._root = root
+        self._known: dict[tuple[int, int], tuple[bytes, tuple[bytes, ...]]] = {}
+
+    def verify(self, index: int, leaf_hash: bytes, path: tuple[bytes, ...]) -> None:
+        """Check that `leaf_hash` is leaf `index` of the tree. Raises ProofError, as `verify_inclusion` does."""
+        _position("index", index)
+        # With 32 bytes here, a sibling of another length makes an input of another length, which meets no known node.
+        _digest("leaf hash", leaf_hash)
+        level, node, last = 0, index, self._size - 1
+        digest, rest = leaf_hash, path
+        trail: dict[tuple[int, int], tuple[bytes, tuple[bytes, ...]]] = {}
+        while (known := self._known.get((level, node))) is None:
+            if last == 0 or not rest or node > last:
+                verify_inclusion(index=index, size=self._size, leaf_hash=leaf_hash, path=path, root=self._root)
+                break
+            trail[level, node] = (digest, rest)
+            if node & 1:
+                digest, rest = node_hash(rest[0], digest), rest[1:]
+            elif node < last:
+                digest, rest = node_hash(digest, rest[0]), rest[1:]
+            level, node, last = level + 1, node >> 1, last >> 1
+        else:
+            if known != (digest, rest):
+                verify_inclusion(index=index, size=self._size, leaf_hash=leaf_hash, path=path, root=self._root)
+                raise ProofError("two inclusion paths contradict each other")
+        self._known.update(trail)
 
 
 def verify_consistency(

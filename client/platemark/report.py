@@ -11,13 +11,14 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from platemark.verdict import DOES_NOT_MATCH, EVIDENCE_INVALID, INCONCLUSIVE, MATCHES_RECORD
+from platemark.verdict import DOES_NOT_MATCH, EVIDENCE_INVALID, FAIL, INCONCLUSIVE, MATCHES_RECORD, PASS
 
 if TYPE_CHECKING:
     from platemark.verdict import Verdict
 
 __all__ = ["NOT_PROVEN", "format_time", "json_ready", "json_text", "to_json", "to_text"]
 
+_RECORD, _TRUST, _IMAGE, _HEADER = 1, 2, 14, 15
 _SAFE_INTEGER = (1 << 53) - 1
 # J1: DEL, the C1 controls, marks that reorder or end a line, invisible marks, surrogates. JSON escapes U+0000 to U+001F
 # by itself. All are in the Basic Multilingual Plane, so that one \uXXXX is each.
@@ -29,7 +30,7 @@ NOT_PROVEN = (
 _ADVICE = {
     MATCHES_RECORD: "This image is the one that a known device registered, as far as the checks below go.",
     DOES_NOT_MATCH: "The evidence is sound, and this image is not the recorded one.",
-    INCONCLUSIVE: "Nothing failed, but a check that the result needs could not be made.",
+    INCONCLUSIVE: "Not settled: a check that the result needs could not be made.",
     EVIDENCE_INVALID: "The evidence itself failed a check: do not rely on it.",
 }
 _FACT_TITLES = {
@@ -109,7 +110,7 @@ def to_json(verdict: Verdict) -> str:
 
 def to_text(verdict: Verdict) -> str:
     """The verdict for a person: result, reason, facts, disclosed attributes, checks, what is not proven."""
-    lines = [verdict.result, _printable(verdict.reason), "", _ADVICE[verdict.result]]
+    lines = [verdict.result, _printable(verdict.reason), "", _ADVICE[verdict.result], *_hints(verdict)]
     if verdict.facts:
         lines += ["", "Signed and logged:"]
         lines += [
@@ -129,6 +130,21 @@ def to_text(verdict: Verdict) -> str:
         lines += ["", f"Not read, of a later release: {', '.join(map(_printable, verdict.unread))}"]
     lines += ["", "Not proven:"] + [f"  {each}" for each in NOT_PROVEN]
     return "\n".join(lines) + "\n"
+
+
+def _hints(verdict: Verdict) -> list[str]:
+    """What to do about an INCONCLUSIVE result, and what stands in spite of it."""
+    if verdict.result != INCONCLUSIVE:
+        return []
+    status = {check.number: check.status for check in verdict.checks}
+    hints = []
+    if status.get(_RECORD) == PASS and status.get(_TRUST) != PASS:
+        hints.append("Give --trust FILE, a trust file from a source that you trust and that names this log.")
+    if status.get(_IMAGE) == FAIL:
+        hints.append("Whatever the log is: this image differs from what the evidence records (check 14).")
+    elif status.get(_HEADER) == FAIL:
+        hints.append("Whatever the log is: this image's header differs from what the evidence records (check 15).")
+    return hints
 
 
 def _fact(name: str, verdict: Verdict) -> str:

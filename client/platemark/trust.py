@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import re
 import tomllib
 from dataclasses import dataclass
@@ -59,17 +60,7 @@ class Trust:
 
 def parse(data: bytes) -> Trust:
     """The trust in a TOML file. Raises TrustError naming the entry: unknown fields, too; never a silent default."""
-    if len(data) > MAX_TRUST:
-        raise TrustError("trust", f"more than {MAX_TRUST} bytes")
-    # tomllib's time grows with the square of the parts of a dotted key. Dots within strings count as well: to tell them
-    # apart would take a parser, and an origin has at most 247.
-    for number, line in enumerate(data.split(b"\n"), 1):
-        if line.count(b".") > _MAX_DOTS:
-            raise TrustError("trust", f"more than {_MAX_DOTS} dots in line {number}")
-    try:
-        content = tomllib.loads(data.decode())
-    except (ValueError, RecursionError) as error:
-        raise TrustError("trust", f"not TOML ({error})") from None
+    content = _toml(data)
     for name in content:
         if name not in {"version", "accept_pixels", "log"}:
             raise TrustError(name[:40], "unknown entry")
@@ -85,6 +76,24 @@ def parse(data: bytes) -> Trust:
     if len({log.id for log in trusted}) != len(trusted):
         raise TrustError("log", "one log is named twice")
     return Trust(trusted, accept)
+
+
+def _toml(data: bytes) -> dict[str, object]:
+    if len(data) > MAX_TRUST:
+        raise TrustError("trust", f"more than {MAX_TRUST} bytes")
+    # tomllib's time grows with the square of the parts of a dotted key. Dots within strings count as well: to tell them
+    # apart would take a parser, and an origin has at most 247.
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if line.count(b".") > _MAX_DOTS:
+            raise TrustError("trust", f"more than {_MAX_DOTS} dots in line {number}")
+    if data.startswith(codecs.BOM_UTF8):
+        raise TrustError("trust", "begins with a byte order mark: save it as UTF-8 without one")
+    try:
+        return tomllib.loads(data.decode())
+    except UnicodeDecodeError:
+        raise TrustError("trust", "not a trust file: it is not text in UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        raise TrustError("trust", f"not TOML ({error})") from None
 
 
 def to_toml(log: TrustedLog) -> str:

@@ -173,6 +173,10 @@ class _Verification:
             self._note(8, FAIL, "the stated time is outside the key's validity")
         elif self.at > key.not_after:
             self._note(8, NOT_CHECKED, "the key has expired and nothing proves that the record existed before that")
+        elif self.at < stated:
+            self._note(
+                8, NOT_CHECKED, "the time of verification is before the stated time, when there was no record yet"
+            )
         else:
             self._pass(8, "the stated time is within the key's validity, which has not ended")
 

@@ -8,7 +8,7 @@ by a key that may sign it is never refused for its clock, a gap or a fork: it is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, cast
@@ -54,11 +54,13 @@ class Enters:
 class Examined:
     """A statement in strict form, signed by the key that it names.
 
-    `flaw` is None, or the refusal that it gets unless the log holds it already: whoever knows an ES256 signature can make a
-    second one of it that verifies, so that a repeat with such a signature gets the first answer, and nothing else gets in.
+    `names` are what it is found by (platemark_ledger.digests), made before any lock is held. `flaw` is None, or the refusal that
+    it gets unless the log holds it already: whoever knows an ES256 signature can make a second one of it that verifies, so that
+    a repeat with such a signature gets the first answer, and nothing else gets in.
     """
 
     statement: Statement
+    names: Sequence[bytes]
     flaw: Refusal | None = None
 
 
@@ -74,7 +76,7 @@ def decode(raw: bytes) -> Statement:
         raise Refusal("malformed", error.field, error.reason) from None
 
 
-def verify(statement: Statement, verifier: Verifier) -> Examined:
+def verify(statement: Statement, verifier: Verifier, names: Sequence[bytes]) -> Examined:
     """Check the signature of a decoded statement under the key that it names. Raises Refusal: bad-signature."""
     try:
         statement.verify(verifier)
@@ -82,8 +84,8 @@ def verify(statement: Statement, verifier: Verifier) -> Examined:
         flaw = Refusal("bad-signature", "signature", error.reason)
         if not _verifies_with_low_s(statement, verifier):
             raise flaw from None
-        return Examined(statement, flaw)
-    return Examined(statement)
+        return Examined(statement, names, flaw)
+    return Examined(statement, names)
 
 
 def unknown_key(statement: Statement) -> Refusal:

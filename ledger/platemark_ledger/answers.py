@@ -8,7 +8,6 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from platemark import merkle
-from platemark.errors import ProofError
 from platemark_ledger import rows
 from platemark_ledger.conditions import Condition, conditions_of
 from platemark_ledger.errors import Refusal
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from platemark_ledger.batch import Placed, Tail
     from platemark_ledger.store import ReadTransaction
 
-__all__ = ["Answers", "Appended", "Logged", "Outcome", "PathVerifier"]
+__all__ = ["Answers", "Appended", "Logged", "Outcome"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,40 +48,6 @@ class Appended:
     checkpoint: Anchored
 
 
-class PathVerifier:
-    """Verifies inclusion paths to one root; what two paths share is hashed once.
-
-    Accepts exactly what `merkle.verify_inclusion` accepts (RFC 9162 2.1.3.2): a path is followed until it meets a node from which
-    a verified path went on with the same digest and the same rest.
-    """
-
-    def __init__(self, size: int, root: bytes) -> None:
-        self._size = size
-        self._root = root
-        self._known: dict[tuple[int, int], tuple[bytes, tuple[bytes, ...]]] = {}
-
-    def verify(self, index: int, leaf_hash: bytes, path: tuple[bytes, ...]) -> None:
-        """Raises ProofError unless `leaf_hash` is leaf `index` of the tree."""
-        level, node, last = 0, index, self._size - 1
-        digest, rest = leaf_hash, path
-        trail: dict[tuple[int, int], tuple[bytes, tuple[bytes, ...]]] = {}
-        while (known := self._known.get((level, node))) is None:
-            if last == 0 or not rest or node > last:
-                merkle.verify_inclusion(index=index, size=self._size, leaf_hash=leaf_hash, path=path, root=self._root)
-                break
-            trail[level, node] = (digest, rest)
-            if node & 1:
-                digest, rest = merkle.node_hash(rest[0], digest), rest[1:]
-            elif node < last:
-                digest, rest = merkle.node_hash(digest, rest[0]), rest[1:]
-            level, node, last = level + 1, node >> 1, last >> 1
-        else:
-            if known != (digest, rest):
-                merkle.verify_inclusion(index=index, size=self._size, leaf_hash=leaf_hash, path=path, root=self._root)
-                raise ProofError("two inclusion paths contradict each other")
-        self._known.update(trail)
-
-
 class Answers:
     """Makes the answers of one batch under the checkpoint that it released, over one read transaction.
 
@@ -92,7 +57,7 @@ class Answers:
     def __init__(self, transaction: ReadTransaction, released: Anchored, tail: Tail, indices: Sequence[int]) -> None:
         self._transaction = transaction
         self._tail = tail
-        self._verifier = PathVerifier(released.size, released.root)
+        self._verifier = merkle.PathVerifier(released.size, released.root)
         self._paths = _paths(transaction, sorted(set(indices)), released.size)
 
     def logged(self, placed: Placed, statement_id: bytes) -> Logged:

@@ -16,7 +16,6 @@ from platemark_ledger.store import Head, Stored
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from platemark.statement import Statement
     from platemark_ledger.anchor import Anchored
     from platemark_ledger.registry import Registry
     from platemark_ledger.store import ReadTransaction, WriteTransaction
@@ -64,7 +63,7 @@ class Batch:
         self._before = transaction.head()
         self._received = max(now, self._before.received)
         self._judge = Judge(transaction, registry, holds_id=self._holds, log_kids=log_kids)
-        self._new: list[tuple[Statement, Enters]] = []
+        self._new: list[tuple[Examined, Enters]] = []
         self._ids: set[bytes] = set()
 
     def consider(self, examined: Examined) -> Placed | Refusal:
@@ -83,7 +82,7 @@ class Batch:
             self._transaction.add_to_chain(decision.number, *place, statement.id, index)
         self._registry.apply(statement, index)
         self._judge.entered(statement, decision)
-        self._new.append((statement, decision))
+        self._new.append((examined, decision))
         self._ids.add(statement.id)
         return Placed(index, duplicate=False)
 
@@ -94,10 +93,8 @@ class Batch:
         self._transaction.write_chain()
         for number, head in self._judge.changed_heads.items():
             self._transaction.set_chain_head(number, head)
-        first = self._before.size
-        self._transaction.add_writers((entering.number, index) for index, (_, entering) in enumerate(self._new, first))
-        stored = [Stored(self._received, entering.conditions, each.raw) for each, entering in self._new]
-        append(self._transaction, self._before, [statement for statement, _ in self._new], stored)
+        stored = [Stored(self._received, entering.conditions, each.statement.raw) for each, entering in self._new]
+        append(self._transaction, self._before, [each for each, _ in self._new], stored)
         return True
 
     def _holds(self, statement_id: bytes) -> bool:
@@ -106,18 +103,16 @@ class Batch:
         )
 
 
-def append(
-    transaction: WriteTransaction, before: Head, statements: Sequence[Statement], stored: Sequence[Stored]
-) -> None:
-    """Write statements that may enter, with their kinds, digests and rows, and the new head."""
+def append(transaction: WriteTransaction, before: Head, examined: Sequence[Examined], stored: Sequence[Stored]) -> None:
+    """Write statements that may enter, with their kinds, names and rows, and the new head."""
     transaction.add_statements(before.size, stored)
-    numbered = list(enumerate(statements, before.size))
-    transaction.add_kinds((KIND_NUMBERS[each.kind], index) for index, each in numbered)
-    digests.add(transaction, before.size, ((index, digests.names_of(each)) for index, each in numbered))
-    changed = rows.extend(transaction.row, before.size, [leaf_hash(each.entry) for each in statements])
+    numbered = list(enumerate(examined, before.size))
+    transaction.add_kinds((KIND_NUMBERS[each.statement.kind], index) for index, each in numbered)
+    digests.add(transaction, before.size, ((index, each.names) for index, each in numbered))
+    changed = rows.extend(transaction.row, before.size, [leaf_hash(each.statement.entry) for each in examined])
     for (level, row), hashes in changed.items():
         transaction.put_row(level, row, hashes)
-    size = before.size + len(statements)
+    size = before.size + len(examined)
     transaction.set_head(Head(size, rows.root(transaction.row, size), stored[-1].received))
 
 

@@ -1,7 +1,8 @@
 """The one interceptor through which every ledger call passes, in both directions.
 
 In: draining, too many calls, a deadline that has passed, a message that is not protobuf; each is refused before any work.
-Out: an error of the domain becomes the status of the one table (status.py); a fault of ours goes to the log.
+Out: an error of the domain becomes the status of the one table (status.py); a fault of ours goes to the log; answers that
+their callers do not take are bounded, since nothing else ends at a caller's pleasure.
 
 It is written once so that no RPC has a try of its own. Health and reflection pass untouched.
 """
@@ -23,6 +24,8 @@ __all__ = ["Boundary"]
 
 _log = logging.getLogger("platemark.ledger")
 _PREFIX = "/platemark.v1.Ledger/"
+# Its answer is given whatever else waits: "nothing was done" would be false.
+_WRITES = frozenset({_PREFIX + "Append"})
 
 if TYPE_CHECKING:
     _Context = grpc.aio.ServicerContext[Any, Any]
@@ -32,9 +35,11 @@ if TYPE_CHECKING:
 class Boundary(grpc.aio.ServerInterceptor):
     """Owned by the event loop of the server. `drain` is for good: a boundary never opens again."""
 
-    def __init__(self, *, max_calls: int, max_streams: int) -> None:
+    def __init__(self, *, max_calls: int, max_streams: int, max_unread: int) -> None:
         self._max_calls = max_calls
         self._max_streams = max_streams
+        self._max_unread = max_unread
+        self._unread = 0
         self._calls = 0
         self._streams = 0
         self._draining = False
@@ -75,17 +80,25 @@ class Boundary(grpc.aio.ServerInterceptor):
                 self._streaming(handler), request_deserializer=None, response_serializer=handler.response_serializer
             )
         return grpc.unary_unary_rpc_method_handler(
-            self._unary(handler), request_deserializer=None, response_serializer=handler.response_serializer
+            self._unary(handler, reads=handler_call_details.method not in _WRITES),
+            request_deserializer=None,
+            response_serializer=handler.response_serializer,
         )
 
-    def _unary(self, handler: _Handler) -> Callable[[bytes, _Context], Awaitable[Any]]:
+    def _unary(self, handler: _Handler, *, reads: bool) -> Callable[[bytes, _Context], Awaitable[Any]]:
         # The stubs type a handler as the blocking server's; in an aio server it is a coroutine function.
         answer = cast("Callable[[Message, _Context], Awaitable[Any]]", handler.unary_unary)
 
+        async def admitted(raw: bytes, context: _Context) -> Any:
+            with self._admitted(context):
+                message = await answer(_read(handler, raw), context)
+            if reads:
+                self._keep(message.ByteSize(), context)
+            return message
+
         async def call(raw: bytes, context: _Context) -> Any:
             try:
-                with self._admitted(context):
-                    return await answer(_read(handler, raw), context)
+                return await admitted(raw, context)
             except Exception as error:  # noqa: BLE001 - the one place that turns whatever happened into a status
                 await _abort(error, context)
 
@@ -125,6 +138,18 @@ class Boundary(grpc.aio.ServerInterceptor):
             self._calls -= 1
             if self._calls == 0:
                 self._idle.set()
+
+    def _keep(self, size: int, context: _Context) -> None:
+        """Counts an answer until the transport has taken all of it, or the call is gone."""
+        if self._unread and self._unread + size > self._max_unread:
+            raise CallError("overloaded", f"{self._unread} bytes of answers wait for their readers already; send again")
+
+        def taken(_: _Context) -> None:
+            self._unread -= size
+
+        self._unread += size
+        # When the transport has it, not when it is handed over: that is what the readers that do not read are about.
+        context.add_done_callback(taken)  # type: ignore[arg-type] # the stubs want a class of theirs, not a function
 
     @contextmanager
     def _streaming_admitted(self) -> Iterator[None]:

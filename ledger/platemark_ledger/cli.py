@@ -1,13 +1,20 @@
-"""platemark-ledger: found a ledger, serve it, look at it."""
+"""platemark-ledger: found a ledger, serve it, look at it.
+
+Refused statements hold what strangers wrote, and `status` shows why they were refused: whatever is printed goes through
+platemark.cli.output, which interprets nothing and escapes what a terminal would obey.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime as dt
 import json
 import logging
 import os
+import shlex
 import signal
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,14 +22,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from platemark.cli import output
 from platemark.errors import FormatError, KeyFileError, PlatemarkError
 from platemark_ledger import __version__, config, founding, opening
 from platemark_ledger.demo import demo
-from platemark_ledger.errors import GenesisError, StartRefusedError
+from platemark_ledger.errors import GenesisError, StartRefusedError, WrongLogKeyError
 from platemark_ledger.exits import Exit
+from platemark_ledger.refused import RefusedEntry
+from platemark_ledger.settings import Described, Settings, describe
 from platemark_ledger.supervisor import Supervisor
 
 __all__ = ["app", "main"]
@@ -42,8 +50,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-_out = Console(soft_wrap=True, highlight=False)
 
 ConfigPath = Annotated[Path, typer.Argument(envvar="PLATEMARK_LEDGER_CONFIG", help=_CONFIG_HELP)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for scripts.")]
@@ -51,22 +59,41 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, f
 
 def main() -> None:
     """The console script. No fault of the world or of ours shows a stack, unless PLATEMARK_LEDGER_STACK is set."""
+    output.prepare()
     try:
-        app()
+        code = app(standalone_mode=False, prog_name="platemark-ledger")
+        sys.exit(code if isinstance(code, int) else Exit.OK)
+    except output.ClosedOutputError:
+        sys.exit(Exit.FAILED)
+    except (KeyboardInterrupt, typer.Abort):
+        _say("interrupted")
+        sys.exit(Exit.FAILED)
     except Exception as error:  # the last door
+        # typer's own errors (an unknown option, a missing argument) differ in class between its releases, not in shape.
+        format_message = getattr(error, "format_message", None)
+        if format_message is not None:
+            _say_usage(str(format_message()), getattr(error, "ctx", None))
+            sys.exit(Exit.USAGE)
         if "PLATEMARK_LEDGER_STACK" in os.environ:
             raise
         _say(f"a fault in this program: {type(error).__name__}: {error} (PLATEMARK_LEDGER_STACK=1 shows where)")
         sys.exit(Exit.FAILED)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        output.say(f"platemark-ledger {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _common(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_print_version),
+    ] = False,
 ) -> None:
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
+    del version  # its callback has done everything before a command was looked for
 
 
 @app.command(epilog=_EXITS)
@@ -156,6 +183,7 @@ def serve(
             settings = dataclasses.replace(settings, workers=workers)
         # Asked for here, so that a missing file is one clear error and not one per worker.
         config.passphrase(config.environment())
+        _warn_of_readers(settings.log_key)
         logging.basicConfig(
             stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s supervisor: %(message)s"
         )
@@ -164,7 +192,8 @@ def serve(
             if as_json:
                 _print_json({"listening": address, "origin": settings.origin, "pid": os.getpid(), "workers": pids})
             else:
-                _out.print(f"{settings.origin} is served on {address} ({len(pids)} worker{'s' * (len(pids) > 1)})")
+                count = f"{len(pids)} worker{'s' * (len(pids) > 1)}"
+                output.say(output.printable(f"{settings.origin} is served on {address} ({count})"))
 
         code = asyncio.run(_supervise(Supervisor(settings, announce=announce)))
     raise typer.Exit(code)
@@ -176,7 +205,10 @@ def status(
     refused: Annotated[int, typer.Option(min=0, max=1000, help="How many of the latest refusals to show.")] = 10,
     as_json: Json = False,
 ) -> None:
-    """Look at a ledger's files, running or not: size, released checkpoint, poison mark, latest refusals. Changes nothing."""
+    """Look at a ledger's files, running or not: size, released checkpoint, poison mark, latest refusals. Changes nothing.
+
+    Exit code 3 when data and anchor do not belong together.
+    """
     with _reporting(as_json):
         settings = _settings(config_path)
         look = opening.look(opening.Paths(settings.data, settings.anchor, settings.lock))
@@ -189,44 +221,34 @@ def status(
                 "released_size": look.anchored.size,
                 "released_root": look.anchored.root.hex(),
                 "poisoned": look.poisoned,
+                "agree": look.disagreement is None,
                 "checkpoint": look.anchored.note.decode(),
             }
         finally:
             look.close()
         if as_json:
-            shown = [
-                {
-                    "time": each.time,
-                    "code": each.code,
-                    "field": each.field,
-                    "reason": each.reason,
-                    "sha256": each.sha256.hex(),
-                }
-                for each in entries
-            ]
-            _print_json({**facts, "refused": shown})
-            return
-        _print_facts(facts)
-        if entries:
-            table = Table("when (Unix ns)", "code", "field", "reason", title="Latest refusals", title_justify="left")
+            _print_json({**facts, "disagreement": look.disagreement, "refused": [_refusal(each) for each in entries]})
+        else:
+            _print_facts({**facts, "agree": "yes" if look.disagreement is None else f"NO: {look.disagreement}"})
+            if entries:
+                output.say("\nLatest refusals")
             for each in entries:
-                table.add_row(str(each.time), each.code, each.field, each.reason)
-            _out.print(table)
+                where = f"{each.field}: " if each.field else ""
+                output.say(output.printable(f"  {_rfc3339(each.time)} {each.code}: {where}{each.reason}"))
+    if look.disagreement is not None:
+        raise typer.Exit(Exit.START_REFUSED)
 
 
 @app.command("config", epilog=_EXITS)
 def show_config(config_path: ConfigPath = Path(), as_json: Json = False) -> None:
     """Print the effective settings, each with its unit, default and reason. Passphrases are no settings and never shown."""
     with _reporting(as_json):
-        described = list(config.describe(_settings(config_path)))
+        described = list(describe(_settings(config_path)))
         if as_json:
             _print_json({each.name: _plain(each.value) for each in described})
             return
         for each in described:
-            bounds = "" if each.least is None else f", {each.least:g} to {each.most:g}"
-            _out.print(f"[bold]{each.name}[/bold] = {_plain(each.value)}", markup=True)
-            _out.print(f"    {each.unit}{bounds}; default {_plain(each.default)}", markup=False)
-            _out.print(f"    {each.why}", markup=False)
+            _print_setting(each)
 
 
 app.command("demo")(demo)
@@ -240,7 +262,7 @@ async def _supervise(supervisor: Supervisor) -> Exit:
     return await supervisor.run(stop)
 
 
-def _settings(path: Path) -> config.Settings:
+def _settings(path: Path) -> Settings:
     return config.load(path / "config.toml" if path.is_dir() else path, config.environment())
 
 
@@ -257,31 +279,79 @@ def _reporting(as_json: bool) -> Iterator[None]:
 
 
 def _exit_of(error: PlatemarkError) -> Exit:
-    if isinstance(error, StartRefusedError):
+    if isinstance(error, StartRefusedError) and not isinstance(error, WrongLogKeyError):
         return Exit.START_REFUSED
-    return Exit.USAGE if isinstance(error, FormatError | KeyFileError | GenesisError) else Exit.FAILED
+    return (
+        Exit.USAGE if isinstance(error, FormatError | KeyFileError | GenesisError | StartRefusedError) else Exit.FAILED
+    )
 
 
 def _tell_founded(founded: founding.Founded) -> None:
-    _out.print(f"Founded {founded.origin} in {founded.directory}")
-    _out.print(f"  its identity (leaf 0): {founded.log_id.hex()}")
-    _out.print(f"  its checkpoint key:    {founded.vkey}")
+    lines = [
+        f"Founded {founded.origin} in {founded.directory}",
+        f"  its identity (leaf 0): {founded.log_id.hex()}",
+        f"  its checkpoint key:    {founded.vkey}",
+        "",
+    ]
     if founded.offline:
         state = "encrypted" if founded.encrypted else "NOT ENCRYPTED"
-        _out.print(f"\nMove these private keys off this machine now ({state}):")
-        for path in founded.offline:
-            _out.print(f"  {path}")
-        _out.print("  policy keys change the ledger's rules, the registrar key enrols and revokes devices")
-    _out.print(f"\nGive this to whoever verifies, by a channel that they trust:\n  {founded.trust}")
-    _out.print(f"\nNext:\n  platemark-ledger serve {founded.directory}")
-    _out.print(f"  enrol a device with the registrar key, whose issuer is {founded.registrar_issuer}")
+        lines += [
+            f"Move these private keys off this machine now ({state}):",
+            *(f"  {path}" for path in founded.offline),
+            "  policy keys change the ledger's rules, the registrar key enrols and revokes devices",
+            "",
+        ]
+    lines += [
+        "Give this to whoever verifies, by a channel that they trust:",
+        f"  {founded.trust}",
+        "",
+        "Next:",
+        f"  platemark-ledger serve {shlex.quote(str(founded.directory))}",
+        f"  enrol a device with the registrar key, whose issuer is {founded.registrar_issuer}",
+    ]
+    for line in lines:
+        output.say(output.printable(line))
 
 
 def _print_facts(facts: dict[str, object]) -> None:
     for name, value in facts.items():
         if name != "checkpoint":
-            _out.print(f"{name.replace('_', ' '):14} {'no' if value is None else value}", markup=False)
-    _out.print(f"\n{facts['checkpoint']}", markup=False)
+            output.say(f"{name.replace('_', ' '):14} {'no' if value is None else output.printable(value)}")
+    output.say()
+    for line in str(facts["checkpoint"]).splitlines():
+        output.say(output.printable(line))
+
+
+def _print_setting(setting: Described) -> None:
+    bounds = f", {setting.bounds}" if setting.bounds else ""
+    typer.secho(setting.name, bold=True, nl=False)
+    output.say(f" = {output.printable(_plain(setting.value))}")
+    output.say(f"    {setting.unit}{bounds}; default {_plain(setting.default)}")
+    output.say(f"    {setting.why}")
+
+
+def _refusal(entry: RefusedEntry) -> dict[str, object]:
+    return {
+        "time": entry.time,
+        "code": entry.code,
+        "field": entry.field,
+        "reason": entry.reason,
+        "sha256": entry.sha256.hex(),
+    }
+
+
+def _rfc3339(time: int) -> str:
+    """Unix ns, to the second."""
+    return dt.datetime.fromtimestamp(time // 10**9, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _warn_of_readers(key: Path) -> None:
+    try:
+        mode = stat.S_IMODE(key.stat().st_mode)
+    except OSError:
+        return  # a worker says what is the matter with it
+    if mode & 0o077:
+        _say(f"warning: {key} is open to others (mode {mode:04o}): chmod 600 it")
 
 
 def _plain(value: object) -> object:
@@ -289,12 +359,20 @@ def _plain(value: object) -> object:
 
 
 def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False))
-    sys.stdout.flush()
+    """One line of ASCII, so that what a stranger wrote stays inert on a terminal too; DEL is the one that JSON lets pass."""
+    output.say(json.dumps(value).replace("\x7f", "\\u007f"))
+
+
+def _say_usage(message: str, context: typer.Context | None) -> None:
+    if "\n" in message:  # no command at all: the message is the help
+        typer.echo(message, err=True)
+        return
+    command = context.command_path if context is not None else "platemark-ledger"
+    _say(f"{message.removesuffix('.')} (try: {command} --help)")
 
 
 def _say(text: str) -> None:
-    typer.echo(f"platemark-ledger: {text}", err=True)
+    output.note(f"platemark-ledger: {text}")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "environment",
+    "for_workers",
     "from_json",
     "load",
     "parse",
@@ -46,6 +47,8 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     """
     try:
         text = path.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError("config", f"{path}: {error.strerror}: no ledger here, give its directory") from None
     except OSError as error:
         raise ConfigError("config", f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
@@ -188,3 +191,8 @@ def _kind(hint: object) -> type:
 def environment() -> Mapping[str, str]:
     """The process's environment; the one place that reads it."""
     return os.environ
+
+
+def for_workers(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment without the secrets that only `init` needs."""
+    return {name: value for name, value in environ.items() if not name.startswith(f"{PREFIX}OFFLINE_KEYS_")}

@@ -1,4 +1,4 @@
-"""From a digest to the statements that carry it, indexed behind the log.
+"""From a digest, an id or a key to the statements that carry it, have it or are signed by it, indexed behind the log.
 
 A random 32-byte key per digest would make every commit touch as many pages as it has digests. So each commit writes one row
 to `pending`: what its statements can be found by, sorted. When enough is pending, `step` sorts it into a run; eight runs of
@@ -6,9 +6,9 @@ like size are merged into one, a few thousand entries per transaction. A lookup 
 so that it finds an acknowledged statement the moment it is acknowledged.
 
 An entry is 24 bytes: a name of 16 and the index as u64. The name is a hash of what is looked for, tagged with whether it is a
-statement id or a digest: who writes statements chooses their digests, and must not be able to choose names, least of all one
-that some statement id has, since ids are looked up under the sequencer lock. What is found here is a candidate until the
-statement itself has been looked at.
+statement id, a digest or the kid of a key: who writes statements chooses their digests, and must not be able to choose names,
+least of all one that some statement id has, since ids are looked up under the sequencer lock. What is found here is a candidate
+until the statement itself has been looked at.
 
 pending     index u64 of the batch's first statement             -> its entries, sorted
 runs        run u64, the page's first entry                      -> up to 170 entries, sorted (one page of LMDB)
@@ -33,7 +33,7 @@ from platemark.statement import decode
 from platemark_ledger.store import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from platemark.statement import Statement
     from platemark_ledger.store import ReadTransaction, WriteTransaction
@@ -50,6 +50,7 @@ __all__ = [
     "names_of",
     "rungs_of",
     "step",
+    "writer_name",
 ]
 
 ENTRY = 24
@@ -88,13 +89,19 @@ def id_name(statement_id: bytes) -> bytes:
     return sha256(b"id" + statement_id).digest()[:_NAME]
 
 
+def writer_name(kid: bytes) -> bytes:
+    """The name under which the statements are found that a key has signed, 16 bytes."""
+    return sha256(b"writer" + kid).digest()[:_NAME]
+
+
 def names_of(statement: Statement) -> list[bytes]:
-    """What a statement can be found by: its id, and the digests of each of its rungs."""
+    """What a statement can be found by: its id, its key, and the digests of each of its rungs."""
     rungs = cast("Mapping[str, Mapping[int, bytes]]", statement.payload.get("digests", {}))
-    return [id_name(statement.id), *(digest_name(digest) for by in rungs.values() for digest in by.values())]
+    carried = (digest_name(digest) for by in rungs.values() for digest in by.values())
+    return [id_name(statement.id), writer_name(statement.kid), *carried]
 
 
-def add(transaction: WriteTransaction, first: int, found_by: Iterable[tuple[int, list[bytes]]]) -> None:
+def add(transaction: WriteTransaction, first: int, found_by: Iterable[tuple[int, Sequence[bytes]]]) -> None:
     """Note a batch from index `first` on: (index, the names it is found by). In the transaction that logs the batch."""
     entries = sorted([name + number for index, names in found_by for number in [_U64.pack(index)] for name in names])
     transaction.put(Table.PENDING, _U64.pack(first), b"".join(entries))

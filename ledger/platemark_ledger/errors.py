@@ -170,6 +170,12 @@ class StartRefusedError(LedgerError):
         return f"{self.reason}. {self.remedy}"
 
 
+class WrongLogKeyError(StartRefusedError):
+    """The configured log key is not one that the log's policy lists. Data and anchor are not at fault."""
+
+    code = "wrong-log-key"
+
+
 class GenesisError(LedgerError):
     """A new ledger cannot be made."""
 

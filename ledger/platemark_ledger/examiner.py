@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from platemark.keys import load_public
 from platemark_ledger.admission import Examined, decode, references_of, unknown_key, verify
+from platemark_ledger.digests import names_of
 from platemark_ledger.errors import Refusal
 from platemark_ledger.registry import Registry
 
@@ -107,7 +108,7 @@ class Examiner(Generic[_Answer]):
             decoded = [self._decode(raw, also) for raw in raws]
         return [each if isinstance(each, Refusal) else _verify(*each) for each in decoded]
 
-    def _decode(self, raw: bytes, also: Mapping[bytes, Verifier]) -> tuple[Statement, Verifier] | Refusal:
+    def _decode(self, raw: bytes, also: Mapping[bytes, Verifier]) -> tuple[Statement, Verifier, list[bytes]] | Refusal:
         try:
             statement = decode(raw)
         except Refusal as refusal:
@@ -115,8 +116,9 @@ class Examiner(Generic[_Answer]):
         verifier = self._find_key(statement.kid) or also.get(statement.kid)
         if verifier is None:
             return unknown_key(statement)
-        _ = statement.id, statement.entry  # computed here, and not inside the write transaction
-        return statement, verifier
+        # Hashed here, and not inside the write transaction.
+        _ = statement.id, statement.entry
+        return statement, verifier, names_of(statement)
 
     def _examine_new_keys(self, call: Call[_Answer]) -> None:
         """Statements whose key an earlier statement of the same call enrols are examined under that key.
@@ -148,8 +150,8 @@ class Examiner(Generic[_Answer]):
         return verifier
 
 
-def _verify(statement: Statement, verifier: Verifier) -> Examined | Refusal:
+def _verify(statement: Statement, verifier: Verifier, names: list[bytes]) -> Examined | Refusal:
     try:
-        return verify(statement, verifier)
+        return verify(statement, verifier, names)
     except Refusal as refusal:
         return refusal.as_value()

@@ -6,6 +6,7 @@ founder who has them there passes their files, or for registrars only the public
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,9 @@ from platemark.keys import PrivateKey, Verifier, generate
 from platemark.note import NoteSigner
 from platemark.trust import TrustedLog, to_toml
 from platemark_ledger import config, genesis
-from platemark_ledger.settings import Settings
 from platemark_ledger.errors import GenesisError
 from platemark_ledger.opening import Paths
+from platemark_ledger.settings import Settings
 
 __all__ = ["Founded", "Plan", "found"]
 
@@ -69,6 +70,8 @@ def found(
     What is wrong with the plan is found before anything is written. If we crash here, the directory is not a ledger yet and
     nothing was told to anybody: remove it and found again.
     """
+    if "://" in plan.origin:
+        raise GenesisError(f"origin: {plan.origin}: give it without a scheme, like ledger.hospital.example/xray")
     now = time.time_ns() if now_ns is None else now_ns
     policy_keys = [read_private(path, offline_passphrase) for path in plan.policy_keys]
     made: dict[Path, PrivateKey] = {}
@@ -165,7 +168,9 @@ def _make_directories(directory: Path) -> None:
 
 def _write(path: Path, text: str) -> None:
     try:
-        with path.open("x", encoding="utf-8") as file:
+        # Whoever can write trust.toml decides whom readers believe: never more than 0644, whatever the umask.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
         raise GenesisError(f"{path}: {error.strerror or error}") from error

@@ -12,7 +12,9 @@ from platemark.checkpoint import Checkpoint
 from platemark.errors import FormatError, SignatureError
 from platemark.keys import load_public
 from platemark_ledger import anchor, lock
+from platemark_ledger.admission import Examined
 from platemark_ledger.batch import append
+from platemark_ledger.digests import names_of
 from platemark_ledger.errors import AnchorError, GenesisError, LockError, StoreError
 from platemark_ledger.registry import Registry
 from platemark_ledger.signing import sign_checkpoint
@@ -55,7 +57,8 @@ def create(
         try:
             with store.write() as transaction:
                 stored = [Stored(now_ns(), 0, each.raw) for each in founding]
-                append(transaction, transaction.head(), founding, stored)
+                examined = [Examined(each, names_of(each)) for each in founding]
+                append(transaction, transaction.head(), examined, stored)
                 Registry(transaction).begin(founding)
                 transaction.commit()
             with store.read() as transaction:

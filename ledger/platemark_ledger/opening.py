@@ -16,7 +16,7 @@ from platemark.errors import NoteError, SignatureError
 from platemark_ledger import refused, rows
 from platemark_ledger.anchor import Anchor, Anchored
 from platemark_ledger.batch import check_tail
-from platemark_ledger.errors import FatalError, StartRefusedError
+from platemark_ledger.errors import FatalError, StartRefusedError, WrongLogKeyError
 from platemark_ledger.lock import SequencerLock
 from platemark_ledger.receipts import Receipts
 from platemark_ledger.registry import Registry
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from platemark.note import NoteSigner
     from platemark_ledger.grants import KeyRecord, Policy
     from platemark_ledger.refused import RefusedEntry
+    from platemark_ledger.store import ReadTransaction
 
 __all__ = ["Ledger", "Look", "Paths", "look", "open_ledger"]
 
@@ -44,8 +45,8 @@ _DAMAGED = (
     "the released size; the senders send the rest again"
 )
 _RESTORE = (
-    "Do not go on from this data. Restore newer data, or replay replica and spools until the anchor's root is reproduced; "
-    "failing that, freeze this log and start a successor that names its last checkpoint"
+    "Do not go on from this data, and never delete the anchor to make it start: restore newer data that reaches the anchor. If "
+    "it is lost, freeze this log and found a successor that names its last checkpoint (deploy/README.md, section 5)"
 )
 
 
@@ -142,9 +143,10 @@ def open_ledger(paths: Paths, *, signers: Sequence[NoteSigner], now_ns: Callable
 
 @dataclass(frozen=True)
 class Look:
-    """A ledger looked at from outside, whether it is served or not: nothing is checked, signed, written or cleared.
+    """A ledger looked at from outside, whether it is served or not: nothing is signed, written or cleared.
 
-    `size` is that of the data, which may be ahead of the anchor by a batch; `poisoned` is why its workers stopped, or None.
+    `size` is that of the data, which may be ahead of the anchor by a batch; `poisoned` is why its workers stopped, or None;
+    `disagreement` is why data and anchor do not belong together, or None.
     """
 
     store: Store
@@ -153,6 +155,7 @@ class Look:
     size: int
     anchored: Anchored
     poisoned: str | None
+    disagreement: str | None
 
     def refused(self, limit: int = 100) -> list[RefusedEntry]:
         """The last refusals, newest first."""
@@ -176,7 +179,13 @@ def look(paths: Paths) -> Look:
         with store.read() as transaction:
             registry = Registry(transaction)
             origin, log_id, size = registry.policy().origin, registry.log_id(), transaction.head().size
-        return Look(store, origin, log_id, size, newest, lock.reason())
+            try:
+                _check_root(transaction, newest)
+                _check_note(registry, newest)
+                disagreement = None
+            except StartRefusedError as error:
+                disagreement = error.reason
+        return Look(store, origin, log_id, size, newest, lock.reason(), disagreement)
 
 
 _Opened = TypeVar("_Opened", Anchor, Store, SequencerLock)
@@ -204,14 +213,7 @@ def _check(
     """Steps 3 to 5 of `open_ledger`."""
     newest = anchor.read()
     with store.read() as transaction:
-        head = transaction.head()
-        if newest.size > head.size:
-            raise StartRefusedError(
-                f"the anchor has released size {newest.size}, and the data ends at size {head.size}", _RESTORE
-            )
-        stored = _remedied(lambda: rows.root(transaction.row, newest.size), _RESTORE)
-        if stored != newest.root:
-            raise StartRefusedError(f"the data has another root at the released size {newest.size}", _RESTORE)
+        _check_root(transaction, newest)
         registry = Registry(transaction)
         policy, log_id = registry.policy(), registry.log_id()
         _check_signers(policy, signers)
@@ -224,17 +226,28 @@ def _check(
     return ledger
 
 
+def _check_root(transaction: ReadTransaction, newest: Anchored) -> None:
+    """The data reaches the anchor and has its root at its size."""
+    size = transaction.head().size
+    if newest.size > size:
+        raise StartRefusedError(
+            f"the anchor is ahead of the data: released size {newest.size}, and the data ends at size {size}", _RESTORE
+        )
+    if _remedied(lambda: rows.root(transaction.row, newest.size), _RESTORE) != newest.root:
+        raise StartRefusedError(f"the root at the anchored size differs: another one at size {newest.size}", _RESTORE)
+
+
 def _check_signers(policy: Policy, signers: Sequence[NoteSigner]) -> None:
     if not signers:
         raise StartRefusedError("no log key was given", "Configure a key that the policy in force lists as a log key")
     named = {sha256(spki).digest() for spki in policy.log_keys}
     for signer in signers:
         if signer.name != policy.origin:
-            raise StartRefusedError(
+            raise WrongLogKeyError(
                 f"the log key is for {signer.name} and the log is {policy.origin}", "Configure this log's own key"
             )
         if signer.signer.kid not in named:
-            raise StartRefusedError(
+            raise WrongLogKeyError(
                 f"policy {policy.version} does not list the log key {signer.signer.kid.hex()}",
                 "Configure only keys that the policy in force lists",
             )

@@ -49,7 +49,8 @@ __all__ = [
 ]
 
 _LOOKED_AT = 1024  # statements that one call of `listing` or `lookup` looks at: some 50 ms
-_LISTED = 1024 * 1024  # bytes of statements behind which one call of `listing` stops: what a slow reader makes a caller hold
+# Bytes of statements behind which one call of `listing` stops: what a slow reader makes a caller hold.
+_LISTED = 1024 * 1024
 
 
 class Receipts:
@@ -180,7 +181,14 @@ class Receipts:
                 if len(found) == limit or looked_at == _LOOKED_AT or size >= _LISTED:
                     return Listing(tuple(found), index, released)
                 record = view.record(index)
-                if _matches(record.statement, kind, issuer, stated_from, stated_until):
+                if _matches(
+                    record.statement,
+                    kind=kind,
+                    kid=kid,
+                    issuer=issuer,
+                    stated_from=stated_from,
+                    stated_until=stated_until,
+                ):
                     found.append(record)
                     size += len(record.raw)
         return Listing(tuple(found), None, released)
@@ -265,20 +273,25 @@ def _candidates(
     transaction: ReadTransaction, *, kind: str | None, kid: bytes | None, issuer: str | None, start: int
 ) -> Iterator[int]:
     """Indices from `start` on, ascending, among which are all that a listing wants."""
-    registry = Registry(transaction)
     if kid is not None or issuer is not None:
-        kids = [kid] if kid is not None else registry.kids_of(issuer or "")
-        records = [record for each in kids if (record := registry.key(each)) is not None]
-        return merge(*(transaction.written_by(record.number, start) for record in records))
+        kids = [kid] if kid is not None else Registry(transaction).kids_of(issuer or "")
+        return merge(*(digests.find(transaction, digests.writer_name(each), start) for each in kids))
     if kind is not None:
         return transaction.of_kind(KIND_NUMBERS[kind], start)
     return iter(range(start, transaction.head().size))
 
 
 def _matches(
-    found: Statement, kind: str | None, issuer: str | None, stated_from: int | None, stated_until: int | None
+    found: Statement,
+    *,
+    kind: str | None,
+    kid: bytes | None,
+    issuer: str | None,
+    stated_from: int | None,
+    stated_until: int | None,
 ) -> bool:
-    if (kind is not None and found.kind != kind) or (issuer is not None and found.issuer != issuer):
+    wanted = ((kind, found.kind), (kid, found.kid), (issuer, found.issuer))
+    if any(asked is not None and asked != value for asked, value in wanted):
         return False
     if stated_from is None and stated_until is None:
         return True

@@ -22,12 +22,12 @@ from grpc_reflection.v1alpha import reflection
 from platemark.key_files import read_private
 from platemark.note import NoteSigner
 from platemark_ledger.boundary import Boundary
-from platemark_ledger.settings import ConfigError, Settings
 from platemark_ledger.exits import Exit
 from platemark_ledger.opening import Ledger, Paths, open_ledger
 from platemark_ledger.receipts import Receipts
 from platemark_ledger.sequencer import Sequencer
 from platemark_ledger.service import SERVICE, LedgerService, Limits
+from platemark_ledger.settings import ConfigError, Settings
 
 __all__ = ["Running", "open_with", "running", "serve"]
 
@@ -91,6 +91,7 @@ async def running(
             loop.call_soon_threadsafe(_resolve, failed, reason)
 
     ledger = await asyncio.to_thread(open_with, settings, passphrase)
+    stopped = True
     readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read")
     try:
         sequencer = Sequencer(
@@ -106,10 +107,15 @@ async def running(
                 yield server
         finally:
             # Everything accepted has been answered by now, unless the drain time was too short: then it is still committed.
-            await asyncio.to_thread(sequencer.stop, timeout=settings.drain)
+            stopped = await asyncio.to_thread(sequencer.stop, timeout=settings.drain)
     finally:
         readers.shutdown()
-        ledger.close()
+        if stopped:
+            ledger.close()
+        else:
+            # A commit is still under way. Closing files that it writes to is undefined; the end of the process is a crash, which
+            # loses nothing that was acknowledged.
+            _log.critical("a commit outlives the drain time; the process ends under it")
 
 
 @asynccontextmanager
@@ -122,7 +128,7 @@ async def _grpc(
     *,
     reuse_port: bool,
 ) -> AsyncIterator[Running]:
-    boundary = Boundary(max_calls=settings.max_calls, max_streams=settings.max_lists)
+    boundary = Boundary(max_calls=settings.max_calls, max_streams=settings.max_lists, max_unread=settings.max_unread)
     server = grpc.aio.server(interceptors=[boundary], options=_options(settings, reuse_port=reuse_port))
     limits = Limits(
         max_batch=settings.max_batch,

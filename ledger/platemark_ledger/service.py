@@ -27,7 +27,7 @@ from platemark_ledger.anchor import Anchored
 from platemark_ledger.conditions import Condition
 from platemark_ledger.errors import Refusal, RequestError
 from platemark_ledger.receipts import EvidenceMembers, Proven, Receipts, Record
-from platemark_ledger.sequencer import Logged, Outcome, Sequencer
+from platemark_ledger.sequencer import Appended, Sequencer
 from platemark_ledger.status import CallError, refusal
 
 __all__ = ["SERVICE", "LedgerService", "Limits", "evidence_of"]
@@ -76,8 +76,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         _check_range("statements", len(request.statements), least=1, most=self._limits.max_batch)
         # A caller that goes away must not take a batch with it that others share: the append goes on, unheard.
         appended = await asyncio.shield(asyncio.wrap_future(self._sequencer.submit(list(request.statements))))
-        outcomes = [_outcome(outcome, position) for position, outcome in enumerate(appended.outcomes)]
-        return pb.AppendResponse(outcomes=outcomes, checkpoint=_checkpoint(appended.checkpoint))
+        return _appended(appended)
 
     async def Lookup(self, request: pb.LookupRequest, context: _Context) -> pb.LookupResponse:
         """One page of the statements that carry a digest."""
@@ -237,22 +236,23 @@ def _selected(request: _Selector) -> str:
     return which
 
 
-def _outcome(outcome: Outcome, position: int) -> pb.AppendResponse.Outcome:
-    if isinstance(outcome, Refusal):
-        return pb.AppendResponse.Outcome(refused=refusal(outcome, position))
-    return pb.AppendResponse.Outcome(logged=_logged(outcome))
-
-
-def _logged(logged: Logged) -> pb.AppendResponse.Logged:
-    statement = pb.LoggedStatement(
-        index=logged.index,
-        id=logged.id,
-        statement=logged.raw,
-        conditions=_conditions(logged.conditions),
-        inclusion_path=logged.path,
-        received=logged.received,
-    )
-    return pb.AppendResponse.Logged(statement=statement, duplicate=logged.duplicate)
+def _appended(appended: Appended) -> pb.AppendResponse:
+    """Filled in place: a message that is given to the constructor of another is copied whole, once at each level."""
+    reply = pb.AppendResponse(checkpoint=_checkpoint(appended.checkpoint))
+    for position, outcome in enumerate(appended.outcomes):
+        message = reply.outcomes.add()
+        if isinstance(outcome, Refusal):
+            message.refused.CopyFrom(refusal(outcome, position))
+            continue
+        message.logged.duplicate = outcome.duplicate
+        logged = message.logged.statement
+        logged.index = outcome.index
+        logged.id = outcome.id
+        logged.statement = outcome.raw
+        logged.received = outcome.received
+        logged.inclusion_path.extend(outcome.path)
+        logged.conditions.extend(_conditions(outcome.conditions))
+    return reply
 
 
 def _messages(items: Sequence[_T], size: Callable[[_T], int]) -> Iterator[Sequence[_T]]:

@@ -140,6 +140,14 @@ class Settings:
         least=1.0,
         most=86400.0,
     )
+    max_unread: int = _setting(
+        128 * 1024 * 1024,
+        unit="bytes per worker",
+        why="of answers that wait for callers to take them. Further reads get UNAVAILABLE; an append never does, its statements "
+        "are in the log by then. A byte here is up to three in memory.",
+        least=1024 * 1024,
+        most=16 * 1024 * 1024 * 1024,
+    )
     queue: int = _setting(
         8192,
         unit="statements per worker",

@@ -8,7 +8,6 @@ statements  index u64                                    -> received u64 ns | co
 rows        level u8, row u64                            -> up to 256 hashes (platemark_ledger.rows)
 chain       key number u32, epoch u64, seq u64, id 32    -> index u64          duplicates and forks
 heads       key number u32                               -> epoch u64, seq u64, id 32, time u64, index u64
-writers     key number u32, index u64                    -> (nothing)
 kinds       kind u8, index u64                           -> (nothing)
 keys        kid 32                                       -> platemark_ledger.registry, CBOR
 policies    by platemark_ledger.registry                 -> CBOR
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA", "ChainHead", "Head", "ReadTransaction", "Store", "Stored", "Table", "WriteTransaction"]
 
-SCHEMA = b"platemark-ledger 1"
+SCHEMA = b"platemark-ledger 2"
 MAP_SIZE = 1 << 40  # address space, not disk; fixed, because growing a map under open readers is not safe
 MAX_READERS = 1024  # one per thread that reads at the same moment, over all worker processes
 
@@ -50,7 +49,6 @@ _CHAIN = struct.Struct(">IQQ32s")
 _HEAD = struct.Struct(">Q32sQ")
 _CHAIN_HEAD = struct.Struct(">QQ32sQQ")
 _NUMBER = struct.Struct(">I")
-_WRITER = struct.Struct(">IQ")
 _KIND = struct.Struct(">BQ")
 
 
@@ -61,7 +59,6 @@ class Table(enum.Enum):
     ROWS = b"rows"
     CHAIN = b"chain"
     HEADS = b"heads"
-    WRITERS = b"writers"
     KINDS = b"kinds"
     KEYS = b"keys"
     POLICIES = b"policies"
@@ -189,25 +186,19 @@ class ReadTransaction:
         value = self.get(Table.HEADS, _NUMBER.pack(number))
         return None if value is None else ChainHead(*_CHAIN_HEAD.unpack(value))
 
-    def written_by(self, number: int, start: int) -> Iterator[int]:
-        """The indices of a key's statements from `start` on, ascending."""
-        return self._indices(Table.WRITERS, _NUMBER.pack(number), start)
-
     def of_kind(self, kind: int, start: int) -> Iterator[int]:
         """The indices of the statements of a kind from `start` on, ascending."""
-        return self._indices(Table.KINDS, bytes([kind]), start)
+        prefix = bytes([kind])
+        for key, _ in self.scan(Table.KINDS, prefix + _U64.pack(start)):
+            if not key.startswith(prefix):
+                return
+            yield int.from_bytes(key[-8:], "big")
 
     def last_of_kind(self, kind: int, below: int) -> int | None:
         """The greatest index below `below` of a statement of a kind, or None."""
         prefix = bytes([kind])
         found = self.before(Table.KINDS, prefix + _U64.pack(below - 1)) if below else None
         return int.from_bytes(found[0][1:], "big") if found is not None and found[0].startswith(prefix) else None
-
-    def _indices(self, table: Table, prefix: bytes, start: int) -> Iterator[int]:
-        for key, _ in self.scan(table, prefix + _U64.pack(start)):
-            if not key.startswith(prefix):
-                return
-            yield int.from_bytes(key[-8:], "big")
 
 
 class WriteTransaction(ReadTransaction):
@@ -283,13 +274,13 @@ class WriteTransaction(ReadTransaction):
             Table.HEADS, _NUMBER.pack(number), _CHAIN_HEAD.pack(head.epoch, head.seq, head.id, head.time, head.index)
         )
 
-    def add_writers(self, rows: Iterable[tuple[int, int]]) -> None:
-        """Note (key number, index) of new statements."""
-        self._add_names(Table.WRITERS, sorted(_WRITER.pack(number, index) for number, index in rows))
-
     def add_kinds(self, rows: Iterable[tuple[int, int]]) -> None:
         """Note (kind, index) of new statements."""
-        self._add_names(Table.KINDS, sorted(_KIND.pack(kind, index) for kind, index in rows))
+        keys = sorted(_KIND.pack(kind, index) for kind, index in rows)
+        with self._transaction.cursor(self._databases[Table.KINDS]) as cursor:
+            consumed, added = cursor.putmulti([(key, b"") for key in keys], overwrite=False)
+        if (consumed, added) != (len(keys), len(keys)):
+            raise StoreError(f"only {added} of {len(keys)} new rows of kinds could be written")
 
     def commit(self) -> None:
         """Make everything of this transaction durable. Raises StoreError; whether it then is on disk is unknown."""
@@ -302,12 +293,6 @@ class WriteTransaction(ReadTransaction):
     def _put(self, database: lmdb._Database, key: bytes, value: bytes) -> None:
         if not self._transaction.put(key, value, db=database):
             raise StoreError("a row was not written")
-
-    def _add_names(self, table: Table, keys: list[bytes]) -> None:
-        with self._transaction.cursor(self._databases[table]) as cursor:
-            consumed, added = cursor.putmulti([(key, b"") for key in keys], overwrite=False)
-        if (consumed, added) != (len(keys), len(keys)):
-            raise StoreError(f"only {added} of {len(keys)} new rows of {table.name.lower()} could be written")
 
 
 class Store:

@@ -13,20 +13,22 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import fcntl
 import logging
+import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from platemark_ledger import config
-from platemark_ledger.settings import ConfigError, Settings
 from platemark_ledger.errors import LockError
 from platemark_ledger.exits import Exit
 from platemark_ledger.lock import SequencerLock
+from platemark_ledger.settings import ConfigError, Settings
 
-__all__ = ["Supervisor", "backoff", "reserve_port"]
+__all__ = ["Supervisor", "alone", "backoff", "reserve_port"]
 
 _log = logging.getLogger("platemark.supervisor")
 _FINAL = {Exit.POISONED, Exit.START_REFUSED, Exit.USAGE}
@@ -38,6 +40,31 @@ _EXTRA = 15.0  # seconds beyond the drain time, before a worker that does not st
 def backoff(failures: int) -> float:
     """Seconds before a worker that failed this often (from 1) is started again: 0.5, 1, 2 ... at most 30."""
     return float(min(30.0, 0.5 * 2 ** min(failures - 1, 10)))
+
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """Inside the block no other supervisor serves the same data. Raises ConfigError when one does.
+
+    Two of them would be sound, since workers share the log anyway, but nobody means it. The flock is on the directory, so that
+    no file can be left behind. A directory that cannot be opened is for a worker's checks to explain.
+    """
+    descriptor = None
+    with suppress(OSError):
+        descriptor = os.open(settings.data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if descriptor is None:
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                "data", f"{settings.data} is being served already; `workers` is for more processes"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -78,7 +105,7 @@ class Supervisor:
     async def run(self, stop: asyncio.Event) -> Exit:
         """Serve until `stop` is set, or until a worker ends in a way that concerns all. Every worker is gone on return."""
         verdict = Exit.OK
-        with reserve_port(self._settings) as listen:
+        with alone(self._settings), reserve_port(self._settings) as listen:
             settings = dataclasses.replace(self._settings, listen=listen)
             serving = asyncio.create_task(self._serve(settings))
             asked = asyncio.create_task(stop.wait())
@@ -120,6 +147,7 @@ class Supervisor:
             stdout=asyncio.subprocess.PIPE,
             # Of its own: Ctrl-C is for the supervisor, which then drains the workers.
             start_new_session=True,
+            env=config.for_workers(config.environment()),
         )  # fmt: skip
         self._workers[slot] = worker
         assert worker.stdin is not None

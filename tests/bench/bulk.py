@@ -145,6 +145,7 @@ class Big:
         assert statement.decode(made.raw).id == made.id
         assert cose.decode(made.raw).to_be_signed == _to_be_signed(made.raw)
         self.numbers: list[int] = []
+        self._writers = [digests.writer_name(builders.key(f"bench-{number}").kid) for number in range(DEVICES)]
 
     def open(self) -> Ledger:
         """The ledger, in this process. It must not be served meanwhile."""
@@ -168,11 +169,14 @@ class Big:
             tidy(ledger)
         return time.monotonic() - began
 
+    def _names(self, made: Made) -> list[bytes]:
+        return [digests.id_name(made.id), self._writers[made.place], *map(digests.digest_name, made.digests)]
+
     def _write(self, transaction: WriteTransaction, first: int, made: list[Made]) -> None:
         numbered = list(enumerate(made, first))
         transaction.add_statements(first, [Stored(NOW, 0, each.raw) for each in made])
         transaction.add_kinds((_CAPTURE, index) for index, _ in numbered)
-        digests.add(transaction, first, ((index, _names(each)) for index, each in numbered))
+        digests.add(transaction, first, ((index, self._names(each)) for index, each in numbered))
         heads: dict[int, ChainHead] = {}
         for index, each in numbered:
             number = self.numbers[each.place]
@@ -181,12 +185,7 @@ class Big:
         transaction.write_chain()
         for number, head in heads.items():
             transaction.set_chain_head(number, head)
-        transaction.add_writers((self.numbers[each.place], index) for index, each in numbered)
         add_rows(transaction, first, [each.raw for each in made])
-
-
-def _names(made: Made) -> list[bytes]:
-    return [digests.id_name(made.id), *map(digests.digest_name, made.digests)]
 
 
 def add_rows(transaction: WriteTransaction, first: int, raws: list[bytes]) -> None:

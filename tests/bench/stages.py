@@ -26,7 +26,7 @@ from platemark.checkpoint import Checkpoint
 from platemark.note import NoteSigner
 from platemark.rpc import Trusted, replies
 from platemark.v1 import ledger_pb2 as pb
-from platemark_ledger import admission, service
+from platemark_ledger import admission, digests, service
 from platemark_ledger.admission import Examined
 from platemark_ledger.answers import Answers
 from platemark_ledger.batch import Batch, Placed, check_tail
@@ -138,10 +138,7 @@ def _stages(
         placed = _commit(watch, ledger, examined, cache)
         appended = _release(watch, ledger, examined, placed)
         with watch.on("protobuf out"):
-            outcomes = [service._outcome(each, place) for place, each in enumerate(appended.outcomes)]
-            reply = pb.AppendResponse(
-                outcomes=outcomes, checkpoint=service._checkpoint(appended.checkpoint)
-            ).SerializeToString()
+            reply = service._appended(appended).SerializeToString()
         with watch.on("client: checks"):
             message = pb.AppendResponse.FromString(reply)
             replies.appended(message, trusted.open(message.checkpoint.note), raws)
@@ -155,8 +152,12 @@ def _examine(watch: Stopwatch, raws: Sequence[bytes], verifiers: Mapping[bytes, 
         statements = [admission.decode(raw) for raw in raws]
         for each in statements:
             _ = each.id, each.entry
+        names = [digests.names_of(each) for each in statements]
     with watch.on("verify signatures"):
-        return [admission.verify(each, verifiers[each.kid]) for each in statements]
+        return [
+            admission.verify(each, verifiers[each.kid], found_by)
+            for each, found_by in zip(statements, names, strict=True)
+        ]
 
 
 def _commit(watch: Stopwatch, ledger: Ledger, examined: Sequence[Examined], cache: RegistryCache) -> list[Placed]:

@@ -148,7 +148,8 @@ class _Plain(_Way):
     def write(self, statements: Sequence[Statement]) -> None:
         with self._store.write() as transaction:
             stored = [Stored(0, 0, each.raw) for each in statements]
-            batch.append(transaction, transaction.head(), statements, stored)
+            examined = [Examined(each, digests.names_of(each)) for each in statements]
+            batch.append(transaction, transaction.head(), examined, stored)
             transaction.commit()
 
 
@@ -170,7 +171,7 @@ class _Admitted(_Way):
             registry = Registry(transaction, self._cache)
             entering = Batch(transaction, registry, log_kids=self._log_kids, now=self._ledger.now_ns())
             for each in statements:
-                placed = entering.consider(Examined(each))
+                placed = entering.consider(Examined(each, digests.names_of(each)))
                 assert isinstance(placed, Placed), placed
             entering.write()
             transaction.commit()

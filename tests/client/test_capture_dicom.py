@@ -1,6 +1,7 @@
 """DICOM: the three rungs, against an independent slow reference, real pairs of transcodes and generated pixels."""
 
 import hashlib
+import itertools
 import struct
 import warnings
 from pathlib import Path
@@ -29,6 +30,7 @@ from capture_writers import (
     text,
 )
 from platemark.capture import measure
+from platemark.errors import DecodeError
 from platemark.rungs import HEADER_BINDING, SHA256, SHA512, Measurement
 
 _NAMES = {SHA256: "sha256", SHA512: "sha512"}
@@ -363,4 +365,83 @@ def test_sequences_are_read_in_every_encoding(tmp_path: Path, *, undefined: bool
         + pixels
     )
     attributes = measure(_write(tmp_path, data)).attributes
-    assert (attributes["technologist_id"], attributes["image_orientation_patient"]) == ("R17", "1\\0\\0\\1")
+    expected = ("R17", "frames 1-2 \\1\\0\\frames 3-3 \\0\\1")
+    assert expected == (attributes["technologist_id"], attributes["image_orientation_patient"])
+
+
+_GROUPED = {
+    "image_laterality": (0x00200062, 0x00209071, 0x00209072, "CS"),
+    "patient_orientation": (0x00200020, 0x00209450, 0x00200020, "CS"),
+    "image_orientation_patient": (0x00200037, 0x00209116, 0x00200037, "DS"),
+}
+_Groups = tuple[tuple[str, ...], ...]
+
+
+def _grouped(name: str, top: str, shared: _Groups, frames: _Groups) -> bytes:
+    """An object that states one attribute at the top level, in shared groups and in those of frames."""
+    tag, sequence, inner, vr = _GROUPED[name]
+
+    def group(values: tuple[str, ...]) -> bytes:
+        items = b"".join(_item(element(inner, vr, text(value)) if value else b"") for value in values)
+        return _item(element(sequence, "SQ", items) if values else b"")
+
+    elements = image_elements(bytes(8), rows=2, columns=2)
+    elements |= {tag: (vr, text(top))} if top else {}
+    for number, groups in ((0x52009229, shared), (0x52009230, frames)):
+        elements |= {number: ("SQ", b"".join(map(group, groups)))} if groups else {}
+    return dicom(elements)
+
+
+@pytest.mark.parametrize(
+    ("top", "shared", "frames", "expected"),
+    [
+        ("", (), (), None),
+        ("1", (), (), "1"),
+        ("1", ((),), ((), ("",)), "1"),
+        ("", (("1",),), (), "shared \\1"),
+        ("1", (("1",),), ((), ()), "1\\shared \\1\\frames 1-2 "),
+        ("1", (), (("2",),), "1\\frames 1-1 \\2"),
+        ("", (), (("1",), ("2",), ("2",)), "frames 1-1 \\1\\frames 2-3 \\2"),
+        ("", (), (("1",), ("1",), ("2",)), "frames 1-2 \\1\\frames 3-3 \\2"),
+        ("", (), (("1", "2"), ()), "frames 1-1 \\1\\and \\2\\frames 2-2 "),
+        ("", (), (("", "1"),), "frames 1-1 \\and \\1"),
+        ("", (), (("1\\2",),), "frames 1-1 \\1\\2"),
+        ("frames 1-1 \\1", (), (), "frames 1-1\\1"),
+    ],
+)
+@pytest.mark.parametrize("name", _GROUPED)
+def test_every_place_of_an_orientation_is_in_its_value(
+    tmp_path: Path, *, name: str, top: str, shared: _Groups, frames: _Groups, expected: str | None
+) -> None:
+    """Readers believe one place or the other: the value holds both, and every frame, and is no other header's (V10)."""
+    attributes = measure(_write(tmp_path, _grouped(name, top, shared, frames))).attributes
+    assert attributes[name] == expected
+
+
+def test_headers_that_differ_have_values_that_differ(tmp_path: Path) -> None:
+    """No two ways to spread R and L over top level, shared group and two frames give one value."""
+    sides = ["", "L", "R"]
+    spread = list(itertools.product(["", "L", "R", "L\\R", "shared\\R"], sides, sides, sides))
+    values = {
+        measure(_write(tmp_path, _grouped("image_laterality", top, ((shared,),), ((one,), (two,))))).attributes[
+            "image_laterality"
+        ]
+        for top, shared, one, two in spread
+    }
+    assert len(values) == len(spread)
+
+
+@pytest.mark.parametrize(
+    "uid",
+    [
+        EXPLICIT + "\0" + element(0x00100010, "PN", b"Doe^Jane").decode(),
+        *("1.2\0.3", "1..2", ".1", "1.", "1. 2", "", " 1.2", "1.2\n", "1.2.x", "1.\u0662", "1." + "2" * 63),
+    ],
+)
+def test_a_transfer_syntax_that_is_no_uid_leaves_the_file_rung_alone(tmp_path: Path, uid: str) -> None:
+    """A UID that swallows the front of the data set would make another data set of the same digest (R6)."""
+    whole = dicom(image_elements(bytes(8), rows=2, columns=2))
+    path = _write(tmp_path, file_meta(uid) + whole[len(file_meta(EXPLICIT)) :])
+    with pytest.raises(DecodeError, match="not a UID"):
+        measure(path)
+    assert list(measure(path, tolerant=True).digests) == ["file"]

@@ -392,15 +392,15 @@ def test_jpeg_markers_are_walked_in_linear_time(middle: bytes, factor: int) -> N
 @pytest.mark.parametrize("marker", [b"\xff\xda\0\2", b"\xff\xfe\0\2", b"\xff\xd0"], ids=["scan", "comment", "restart"])
 def test_a_jpeg_of_too_many_markers_is_refused(tmp_path: Path, marker: bytes) -> None:
     """The 65537th marker ends the reading: capture refuses the file, the verifier still has its `file` rung."""
-    path = _write(tmp_path, _of_markers(b"\xff\xda\0\2" + marker * ((1 << 16) - 3)))
+    path = _write(tmp_path, _of_markers(marker * ((1 << 16) - 3) + b"\xff\xda\0\2"))
     assert "pixels" in measure(path).absent
-    path = _write(tmp_path, _of_markers(b"\xff\xda\0\2" + marker * ((1 << 16) - 2)))
+    path = _write(tmp_path, _of_markers(marker * ((1 << 16) - 2) + b"\xff\xda\0\2"))
     with pytest.raises(DecodeError, match="more than 65536 markers"):
         measure(path)
     assert list(measure(path, tolerant=True).digests) == ["file"]
 
 
-@pytest.mark.parametrize("cut", [4095, 4096, 4097, 12287, 12288, 12289])
+@pytest.mark.parametrize("cut", [255, 256, 257, 767, 768, 769, 65279, 65280, 65281])
 def test_a_marker_is_found_wherever_a_read_ends(cut: int) -> None:
     """A marker after a scan is found when it lies across two reads, and stuffed or restart bytes are none."""
     for stuffing in (

@@ -36,13 +36,14 @@ def heartbeat(link: Chain, at: int = builders.NOW) -> Statement:
 
 
 def test_statements_are_linked(tmp_path: Path) -> None:
-    """Epoch is the second of creation, seq counts from 0, prev is the id of the statement before."""
+    """Epoch is the second of creation and 20 more bits, seq counts from 0, prev is the id of the statement before."""
     link = chain(tmp_path)
     link.begin(issuer=URI)
     first, second = heartbeat(link), heartbeat(link)
     assert [(builders.NOW // SECOND, 0, None), (builders.NOW // SECOND, 1, first.id)] == [
-        (each.epoch, each.seq, each.prev) for each in (first, second)
+        ((each.epoch or 0) >> 20, each.seq, each.prev) for each in (first, second)
     ]
+    assert first.epoch == second.epoch
     assert [first.issuer, second.issuer] == [URI, URI]
 
 
@@ -115,7 +116,8 @@ def test_a_lost_state_opens_a_greater_epoch(tmp_path: Path) -> None:
     again.begin(issuer=URI)
     second = heartbeat(again)
     assert first.epoch is not None
-    assert (first.epoch + 5, 0, None) == (second.epoch, second.seq, second.prev)
+    assert second.epoch is not None
+    assert ((first.epoch >> 20) + 5, 0, None) == (second.epoch >> 20, second.seq, second.prev)
 
 
 @pytest.mark.parametrize("step", [-100, 0, 100])
@@ -288,3 +290,61 @@ def test_a_state_that_cannot_be_written_means_no_signature(tmp_path: Path, monke
     with pytest.raises(StateError, match="No space left"):
         heartbeat(link)
     assert seen == []
+
+
+def test_two_states_begun_in_one_second_sign_different_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state that is lost and begun again under a clock that stands still does not fork the chain."""
+    bits = iter([7, 8])
+    monkeypatch.setattr("platemark.chain.secrets.randbits", lambda _: next(bits))
+    link = chain(tmp_path)
+    link.begin(issuer=URI)
+    first = heartbeat(link)
+    link.path.unlink()
+    link.begin(issuer=URI)
+    second = heartbeat(link)
+    assert [first.epoch, second.epoch] == [builders.NOW // SECOND << 20 | 7, builders.NOW // SECOND << 20 | 8]
+
+
+def test_a_lock_file_that_is_removed_while_held_signs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever lost the lock stops before the signature, and whoever took the new one signs the place."""
+    link, other = chain(tmp_path), chain(tmp_path)
+    link.begin(issuer=URI)
+    signed: list[Statement] = []
+    real = link.state
+
+    def state() -> ChainState | None:
+        found = real()
+        Path(f"{link.path}.lock").unlink()
+        signed.append(heartbeat(other))
+        return found
+
+    monkeypatch.setattr(link, "state", state)
+    with pytest.raises(StateError, match="removed while this process signed"):
+        heartbeat(link)
+    monkeypatch.undo()
+    signed.append(heartbeat(link))
+    assert [each.seq for each in signed] == [0, 1]
+
+
+def test_a_link_to_a_key_shares_its_state(tmp_path: Path) -> None:
+    """A symbolic link is another name of the key and not another chain."""
+    key = tmp_path / "dx1.pem"
+    key.touch()
+    alias = tmp_path / "alias" / "key.pem"
+    alias.parent.mkdir()
+    alias.symlink_to(key)
+    assert state_path(alias) == state_path(key)
+
+
+@pytest.mark.parametrize(("epoch", "seq"), [((1 << 63) - 1, 0), (5, (1 << 63) - 1)])
+def test_the_last_place_of_all_is_never_signed(tmp_path: Path, epoch: int, seq: int) -> None:
+    """A state that could not be read again is never written."""
+    link = chain(tmp_path)
+    state = ChainState(KEY.kid, URI, epoch, seq, bytes(32) if seq else None)
+    link.path.write_bytes(state.to_bytes())
+    with pytest.raises(StateError, match="2\\^63 - 1"):
+        heartbeat(link)
+    if epoch > 5:
+        with pytest.raises(StateError, match="2\\^63 - 1"):
+            link.restart()
+    assert link.state() == state

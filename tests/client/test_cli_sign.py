@@ -215,3 +215,46 @@ def test_new_epoch_begins_a_new_chain(key: Path, image: Path) -> None:
     assert first.epoch is not None
     assert second.epoch is not None
     assert (second.epoch > first.epoch, second.seq) == (True, 0)
+
+
+def test_a_folder_that_cannot_be_written_uses_up_no_place(
+    key: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be kept is not signed: the next capture is next in the chain."""
+    words = ("sign", image, "--key", key, "--device", URI)
+
+    def refused(**_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("platemark.cli.capturing.tempfile.TemporaryFile", refused)
+        ran = platemark(*words)
+    assert (ran.code, "Permission denied" in ran.out) == (1, True)
+    assert platemark(*words, "--out", tmp_path / "out").code == 0
+    assert statement.decode((tmp_path / "out" / "scan.dcm.statement").read_bytes()).seq == 0
+
+
+def test_asking_for_a_passphrase_needs_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without one it is a usage error with the way out, and nothing is made."""
+    monkeypatch.delenv("PLATEMARK_PASSPHRASE", raising=False)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    ran = platemark("keygen", tmp_path / "a.pem", "--ask-passphrase")
+    assert (ran.code, "use --passphrase-file" in ran.err, list(tmp_path.iterdir())) == (2, True, [])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes are POSIX")
+def test_a_key_that_others_can_read_is_noted(key: Path, image: Path) -> None:
+    """Signing goes on, and standard error says what to do; a key of mode 0600 is used without a word."""
+    words = ("sign", image, "--key", key, "--device", URI, "--force")
+    assert platemark(*words).err == ""
+    key.chmod(0o644)
+    ran = platemark(*words)
+    assert (ran.code, "mode 0644" in ran.err) == (0, True)
+
+
+def test_a_file_that_is_no_statement_is_not_submitted(image: Path, tmp_path: Path) -> None:
+    """An image and an enrolment request are named for what they are not."""
+    request = tmp_path / "dx1.request"
+    request.write_bytes(b"\xa0")
+    assert platemark("submit", image).err == f"platemark: {image}: not a signed statement\n"
+    assert "platemark enrol --request" in platemark("submit", request).err

@@ -13,6 +13,7 @@ import pytest
 from commands import case, ct, platemark, png
 
 import capture_writers as writers
+from platemark.cli import main
 from platemark.rungs import HEADER_BINDING
 from platemark.verdict import EXIT_CODES
 
@@ -162,3 +163,37 @@ def test_a_command_that_needs_grpc_says_what_to_install(tmp_path: Path) -> None:
         done.returncode,
         done.stderr,
     ) == (2, 'platemark: this command talks to a ledger: pip install "platemark[rpc]"\n')
+
+
+def test_without_trust_a_difference_still_shows(tmp_path: Path) -> None:
+    """INCONCLUSIVE for want of trust says what to do, and that the image is another one all the same."""
+    made = case(tmp_path, png())
+    other = tmp_path / "other.png"
+    other.write_bytes(png(shade=9))
+    same = platemark("verify", made.image, "--at", made.at)
+    differs = platemark("verify", other, "--evidence", made.evidence, "--at", made.at)
+    assert (
+        (same.code, differs.code),
+        "Give --trust FILE" in same.out,
+        "Give --trust" in differs.out,
+    ) == ((3, 3), True, True)
+    assert ("this image differs" in same.out, "this image differs" in differs.out) == (False, True)
+    assert "Nothing failed" not in differs.out
+
+
+def test_closed_output_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever closes standard output and error wants the exit code alone."""
+    made = case(tmp_path, png())
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stdout", None)
+        patched.setattr("sys.stderr", None)
+        code = main(["verify", str(made.image), "--trust", str(made.trust), "--at", made.at])
+        missing = main(["verify", str(tmp_path / "none")])
+    assert (code, missing) == (0, 2)
+
+
+def test_no_arguments_print_the_help() -> None:
+    """The help, line by line, and exit code 2: nothing was asked for."""
+    ran = platemark()
+    assert (ran.code, ran.err) == (2, "")
+    assert len(ran.out.splitlines()) > 10

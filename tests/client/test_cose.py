@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import cbor2
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from builders import Algorithm, key
 from platemark import cbor, cose, keys
-from platemark.errors import CoseError, FormatError, SignatureError
+from platemark.errors import CborError, CoseError, FormatError, SignatureError
 
 _N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _L = (1 << 252) + 27742317777372353535851937790883648493
@@ -219,6 +220,20 @@ def test_es256_has_one_accepted_form(change: Callable[[int, int], tuple[int, int
     changed = b"".join(part.to_bytes(32, "big") for part in change(r, s))
     with pytest.raises(SignatureError, match=reason):
         key("alice").public.verify(message.to_be_signed, changed)
+    with pytest.raises(SignatureError, match=reason):
+        replace(message, signature=changed).verify(key("alice").public)
+
+
+@given(st.binary(max_size=200))
+def test_a_known_hash_verifies_what_the_message_does(message: bytes) -> None:
+    """An ES256 signature verifies over the SHA-256 of its message, and over no other digest."""
+    signer = key("alice")
+    public, signature = keys.load_public(signer.spki), signer.sign(message)
+    assert isinstance(public, keys.P256Verifier)
+    public.verify(message, signature)
+    public.verify_hashed(hashlib.sha256(message).digest(), signature)
+    with pytest.raises(SignatureError, match="does not verify"):
+        public.verify_hashed(hashlib.sha256(message + b"!").digest(), signature)
 
 
 def test_a_high_s_is_valid_mathematics_and_still_refused() -> None:
@@ -272,6 +287,68 @@ def test_arbitrary_bytes_are_refused_with_our_error(data: bytes) -> None:
         cose.decode(cose.TAG + data)
     except CoseError:
         return
+
+
+def _identified(data: bytes) -> bytes | None:
+    try:
+        return cose.identify(data)
+    except CoseError:
+        return None
+
+
+def _framed(data: bytes) -> bytes | None:
+    """The id by the strict CBOR decoder: what `identify` has to find, or None."""
+    try:
+        parts = cbor.decode(data[1:]) if data[:1] == cose.TAG else None
+    except CborError:
+        return None
+    match parts:
+        case [bytes(header), {**unprotected}, bytes(payload), bytes()] if not unprotected:
+            return hashlib.sha256(cose.sig_structure(header, payload)).digest()
+    return None
+
+
+@pytest.mark.parametrize("make", [row[1] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_the_id_of_a_refused_message_is_found_only_when_it_is_framed(make: Callable[[], bytes]) -> None:
+    """Whatever is wrong with the content, `identify` reads the frame, and only a whole one."""
+    assert _framed(make()) == _identified(make())
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300), st.binary(max_size=80))
+def test_identify_finds_the_id_of_every_frame(header: bytes, payload: bytes, signature: bytes) -> None:
+    """For parts of any length the id is the hash of the Sig_structure."""
+    data = cose.TAG + cbor.encode([header, {}, payload, signature])
+    assert hashlib.sha256(cose.sig_structure(header, payload)).digest() == cose.identify(data)
+
+
+@pytest.mark.parametrize("size", [0, 23, 24, 255, 256, 65535, 65536, 70000])
+def test_identify_reads_heads_of_every_width(size: int) -> None:
+    """At each length where the head of a byte string grows, whole and cut off by one byte."""
+    data = cose.TAG + cbor.encode([b"\xa0", {}, bytes(size), bytes(64)])
+    assert _framed(data) == cose.identify(data)
+    with pytest.raises(CoseError, match="signature: the data ends inside it"):
+        cose.identify(data[:-1])
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@given(data=st.data())
+def test_identify_agrees_with_decode(algorithm: Algorithm, data: st.DataObject) -> None:
+    """Wherever decode accepts, identify finds the same id; it accepts exactly what is framed, whatever was changed."""
+    raw = bytearray(
+        cose.sign({3: "text/plain", 4: bytes(32)}, data.draw(st.binary(max_size=300)), key("alice", algorithm))
+    )
+    for _ in range(data.draw(st.integers(0, 2))):
+        # Most of the frame is where the parts begin, so half of the changes go to the first bytes.
+        at = data.draw(st.one_of(st.integers(0, 8), st.integers(0, len(raw) - 1)))
+        raw[at] = data.draw(st.integers(0, 255))
+    changed = bytes(raw[: data.draw(st.one_of(st.just(len(raw)), st.integers(0, len(raw))))])
+    found = _identified(changed)
+    assert _framed(changed) == found
+    try:
+        decoded = cose.decode(changed)
+    except CoseError:
+        return
+    assert decoded.id == found
 
 
 @given(st.data())

@@ -163,7 +163,7 @@ CONTENTS: list[tuple[str, Callable[[], bytes], str, str]] = [
     ("PEM around nothing", lambda: _GARBAGE, "not a private key", "this is a private key"),
     ("PEM cut off", lambda: _pem(_P256)[:90], "not a private key", "this is a private key"),
     ("NULs", lambda: bytes(1000), "not a private key", "not a public key"),
-    ("huge", lambda: b"A" * 100_000, "larger than any key file", "larger than any key file"),
+    ("huge", lambda: b"A" * 100_000, "larger than 65536 bytes", "larger than 65536 bytes"),
     ("P-384", lambda: _pem(ec.generate_private_key(ec.SECP384R1())), "the curve is secp384r1", "this is a private"),
     ("RSA", lambda: _pem(rsa.generate_private_key(65537, 2048)), "the key is not P-256", "this is a private key"),
     ("Ed448", lambda: _pem(ed448.Ed448PrivateKey.generate()), "the key is not P-256", "this is a private key"),

@@ -429,3 +429,51 @@ def test_a_leaf_verifies_at_its_own_place_alone(leaves: list[bytes], data: st.Da
         return
     with pytest.raises(ProofError):
         merkle.verify_inclusion(index=claimed, size=len(leaves), leaf_hash=leaves[claimed], path=path, root=root)
+
+
+@given(st.data())
+def test_verifying_many_paths_is_verifying_each(data: st.DataObject) -> None:
+    """The shared verification accepts a path exactly when the verification of that path alone does."""
+    size = data.draw(st.integers(1, SIZE))
+    leaves, root = LEAVES[:size], ROOTS[size]
+    verifier = merkle.PathVerifier(size, root)
+    for _ in range(data.draw(st.integers(1, 12))):
+        index = data.draw(st.integers(0, size - 1))
+        claimed = data.draw(st.sampled_from(sorted({index, index ^ 1, 0, size - 1, size, size + 1})))
+        path = reference.inclusion_path(leaves, index)
+        change = data.draw(st.sampled_from(["none", "none", "none", "swap", "drop", "add", "flip", "longer", "leaf"]))
+        digest = leaves[index] if change != "leaf" else bytes(32)
+        path = _changed(path, change, data)
+        alone = joint = True
+        try:
+            merkle.verify_inclusion(index=claimed, size=size, leaf_hash=digest, path=path, root=root)
+        except ProofError:
+            alone = False
+        try:
+            verifier.verify(claimed, digest, tuple(path))
+        except ProofError:
+            joint = False
+        assert joint == alone
+
+
+def _changed(path: list[bytes], change: str, data: st.DataObject) -> list[bytes]:
+    if change == "add":
+        return [*path, LEAVES[0]]
+    if not path:
+        return path
+    place = data.draw(st.integers(0, len(path) - 1))
+    changed = {
+        "swap": [path[-1]],
+        "drop": [],
+        "flip": [bytes([path[place][0] ^ 1]) + path[place][1:]],
+        "longer": [path[place] + b"\0"],
+    }
+    return [*path[:place], *changed.get(change, [path[place]]), *path[place + 1 :]]
+
+
+def test_a_split_between_leaf_and_sibling_is_not_moved() -> None:
+    """A leaf of 31 bytes with a sibling of 33 hashes like the pair that was verified, and is still refused."""
+    verifier = merkle.PathVerifier(2, ROOTS[2])
+    verifier.verify(1, LEAVES[1], (LEAVES[0],))
+    with pytest.raises(ProofError, match="leaf hash is not a digest"):
+        verifier.verify(0, LEAVES[0] + LEAVES[1][:1], (LEAVES[1][1:],))

@@ -123,6 +123,8 @@ HEADERS: list[tuple[str, dict[Any, Any], str]] = [
     ("kid of 33", {4: bytes(33)}, "protected.4"),
     ("no claims", {15: None}, "protected.15"),
     ("claims as an array", {15: [DEVICE, SUBJECT]}, "protected.15"),
+    ("claims as an array of labels", {15: [1, 2]}, "protected.15"),
+    ("claims as a number", {15: 5}, "protected.15"),
     ("no issuer", {15: {2: SUBJECT}}, "protected.15"),
     ("no subject", {15: {1: DEVICE}}, "protected.15"),
     ("a third claim", {15: {1: DEVICE, 2: SUBJECT, 6: 1}}, "protected.15"),

@@ -475,3 +475,13 @@ def test_the_fields_of_version_1_are_frozen() -> None:
     assert found == {
         kind: (set(required.split()), set(optional.split())) for kind, (required, optional) in FROZEN.items()
     }
+
+
+def test_a_foreign_hash_algorithm_is_named_briefly_and_harmlessly() -> None:
+    """Its name is the writer's own and goes to logs and terminals: it is short and holds nothing that they obey."""
+    payload: dict[str, Any] = copy.deepcopy({"v": 1, **minimal("capture")})
+    payload["digests"]["file"]["\x1b[2J\u202e" + "x" * 60_000] = b""
+    with pytest.raises(StatementError, match="unknown hash algorithm") as caught:
+        check_payload("capture", payload)
+    assert caught.value.field.isprintable()
+    assert len(caught.value.field) < 80

@@ -49,7 +49,7 @@ def test_a_trust_file_of_the_largest_size_is_read() -> None:
 
 
 def test_a_dotted_key_costs_no_time() -> None:
-    """tomllib's time grows with the square of a key's parts: such a key never reaches it."""
+    """The time of tomllib grows with the square of a key's parts: such a key never reaches it."""
     for raw in (b"a" + b".a" * 32_000 + b" = 1\n", b"[a" + b".a" * 32_000 + b"]\n"):
         with pytest.raises(TrustError, match="dots in line 1"):
             trust.parse(raw)

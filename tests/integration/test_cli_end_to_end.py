@@ -128,7 +128,7 @@ def test_an_unenrolled_key_is_set_apart(desk: Desk) -> None:
     ran = desk.run("capture", image, "--key", desk.key, "--device", desk.uri)
     assert ran.code == 1
     assert "Refused:" in ran.out
-    assert "UNKNOWN_KEY" in ran.out
+    assert "unknown-key: " in ran.out
 
 
 def test_a_folder_is_captured_and_resumed(desk: Desk) -> None:
@@ -155,6 +155,39 @@ def test_a_statement_of_other_content_is_not_sent_for_an_image(desk: Desk) -> No
     ran = desk.run("capture", image, "--key", desk.key)
     assert (ran.code, "made for another content of this file" in ran.out) == (1, True)
     assert desk.run("capture", image, "--key", desk.key, "--force", "--json").json()["counts"] == {"logged": 1}
+
+
+def test_a_statement_of_another_key_is_not_sent_for_this_one(desk: Desk) -> None:
+    """Who captures with a key gets a record by that key, or hears that there is one by another."""
+    desk.enrol()
+    image = desk.image("scan.dcm", slice_of(desk))
+    other = desk.folder / "other.pem"
+    assert platemark("keygen", other).code == 0
+    assert platemark("sign", image, "--key", other, "--device", desk.uri).code == 0
+    ran = desk.run("capture", image, "--key", desk.key)
+    assert (ran.code, "signed by another key" in ran.out) == (1, True)
+    assert desk.run("capture", image, "--key", desk.key, "--force", "--json").json()["counts"] == {"logged": 1}
+
+
+def test_what_was_signed_before_its_enrolment_says_how_to_go_on(desk: Desk) -> None:
+    """A key that was enrolled after the capture: the refusal names --force, and that helps."""
+    image = desk.image("scan.dcm", slice_of(desk))
+    assert desk.run("capture", image, "--key", desk.key, "--device", desk.uri).code == 1
+    desk.enrol()
+    ran = desk.run("capture", image, "--key", desk.key)
+    assert (ran.code, "not-yet-valid: " in ran.out, "--force signs it anew" in ran.out) == (1, True, True)
+
+
+def test_evidence_of_another_content_is_exit_code_1(desk: Desk) -> None:
+    """IMAGE.statement of an older content is not followed; a record that was asked for by leaf is, and differs."""
+    desk.enrol()
+    image = desk.image("scan.dcm", slice_of(desk))
+    index = desk.run("capture", image, "--key", desk.key, "--json").json()["items"][0]["index"]
+    image.write_bytes(ct(patient="Changed^After", pixels=bytes(24)))
+    ran = desk.run("fetch", image)
+    assert (ran.code, "made for another content" in ran.err, "no record" in ran.err) == (2, True, True)
+    ran = desk.run("fetch", image, "--index", index)
+    assert (ran.code, "DOES NOT MATCH" in ran.out) == (1, True)
 
 
 def test_sign_now_and_submit_later(desk: Desk) -> None:
@@ -282,11 +315,11 @@ def test_a_ledger_that_the_trust_file_does_not_name_gets_nothing(
 
 
 def test_no_ledger_is_one_line(desk: Desk) -> None:
-    """A ledger that is not there: exit code 2, and what was signed is on disk."""
+    """A ledger that is not there: exit code 5, and what was signed is on disk."""
     image = desk.image("scan.dcm", slice_of(desk))
     words = ("capture", image, "--key", desk.key, "--device", desk.uri, "--server", "127.0.0.1:9")
     ran = platemark(*words)
-    assert (ran.code, "running this again goes on" in ran.err) == (2, True)
+    assert (ran.code, "running this again goes on" in ran.err) == (5, True)
     assert image.with_name("scan.dcm.statement").exists()
 
 

@@ -16,8 +16,10 @@ from platemark import statement, trust
 from platemark.key_files import read_private, write_public
 from platemark.keys import generate
 from platemark.rpc import RpcError
+from platemark_ledger import __version__, config, refused
 from platemark_ledger.exits import Exit
 from platemark_ledger.lock import SequencerLock
+from platemark_ledger.server import open_with
 
 
 def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
@@ -54,9 +56,9 @@ def test_passphrases_come_from_the_environment_and_encrypt(tmp_path: Path) -> No
     place = found(tmp_path / "ledger", LOG_KEY_PASSPHRASE="log words", OFFLINE_KEYS_PASSPHRASE_FILE=str(secret))
     assert b"ENCRYPTED" in (place.directory / "keys" / "log.key").read_bytes()
     read_private(place.directory / "offline" / "policy-1.key", b"offline words")
-    refused = run("serve", str(place.directory), "--listen", "127.0.0.1:0")
-    assert refused.returncode == Exit.USAGE
-    assert "the key is encrypted and no passphrase was given" in refused.stderr
+    done = run("serve", str(place.directory), "--listen", "127.0.0.1:0")
+    assert done.returncode == Exit.USAGE
+    assert "the key is encrypted and no passphrase was given" in done.stderr
     with place.served(LOG_KEY_PASSPHRASE="log words") as live:
         assert live.client().checkpoint().checkpoint.size == 1
 
@@ -87,6 +89,56 @@ def test_status_tells_size_checkpoint_and_refusals_of_a_served_and_of_a_stopped_
     assert "Latest refusals" in run("status", str(place.directory)).stdout
 
 
+def test_what_strangers_wrote_is_shown_and_never_obeyed(place: Place) -> None:
+    """Terminal escapes, markup and bidi controls in refused statements are text in the table and in JSON."""
+    hostile = "[/red][bold]\x1b[2J\x9b31m\u202e\x7f\n:smile:"
+    ledger = open_with(config.load(place.directory / "config.toml", {}), None)
+    with ledger.store.write() as transaction:
+        refused.add(transaction, [refused.RefusedEntry("malformed", hostile, hostile, 1, bytes(32))])
+        transaction.commit()
+    ledger.close()
+    table = run("status", str(place.directory))
+    told = run("status", str(place.directory), "--json")
+    assert (table.returncode, told.returncode) == (0, 0)
+    assert r"[/red][bold]\u001b[2J\u009b31m\u202e\u007f\u000a:smile:" in table.stdout
+    assert all(line.isprintable() for line in table.stdout.split("\n"))
+    assert told.stdout.isascii()
+    assert told.stdout.removesuffix("\n").isprintable()
+    assert _json(told)["refused"][0]["reason"] == hostile
+
+
+def test_a_key_that_is_missing_or_not_this_logs_is_the_operators_to_mend(place: Place, tmp_path: Path) -> None:
+    """Data and anchor are not at fault, so that the exit code does not say so; a key that others can read is named."""
+    other = found(tmp_path / "other")
+    elsewhere = other.directory / "keys" / "log.key"
+    elsewhere.chmod(0o644)
+    arguments = ("serve", str(place.directory), "--listen", "127.0.0.1:0")
+    missing, wrong = run(*arguments, LOG_KEY="missing"), run(*arguments, LOG_KEY=str(elsewhere))
+    assert (missing.returncode, wrong.returncode) == (Exit.USAGE, Exit.USAGE)
+    assert "missing: No such file" in missing.stderr
+    assert "does not list the log key" in wrong.stderr
+    assert "log.key is open to others (mode 0644): chmod 600 it" in wrong.stderr
+
+
+def test_workers_do_not_get_the_secrets_of_a_founder() -> None:
+    """What only init needs does not reach the processes that parse what strangers send."""
+    environ = {"PLATEMARK_LEDGER_OFFLINE_KEYS_PASSPHRASE": "a", "PLATEMARK_LEDGER_LOG_KEY_PASSPHRASE": "b", "HOME": "/"}
+    assert config.for_workers(environ) == {"PLATEMARK_LEDGER_LOG_KEY_PASSPHRASE": "b", "HOME": "/"}
+
+
+def test_version_is_told_without_a_command() -> None:
+    """The first thing that an operator is asked for in a report."""
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"platemark-ledger {__version__}\n")
+
+
+def test_bounds_are_printed_digit_by_digit(place: Place) -> None:
+    """What `config` prints can be copied into the file, and errors say the same."""
+    told = run("config", str(place.directory)).stdout
+    assert "65536 to 268435456; default 16777216" in told
+    assert "within 65536 to 268435456 bytes" in run("config", str(place.directory), MAX_REQUEST="1").stderr
+
+
 def test_a_poisoned_ledger_stops_with_its_own_exit_code_and_starts_again(place: Place) -> None:
     """The mark of one worker stops all, the caller is told to send again, and a start clears it."""
     with place.served("--workers", "2") as live:
@@ -109,9 +161,16 @@ def test_data_behind_its_anchor_is_refused_with_the_remedy(place: Place) -> None
         only(live.client().append([live.device("rollback").capture()]).outcomes)
     shutil.rmtree(place.directory / "data")
     shutil.move(place.directory / "yesterday", place.directory / "data")
-    refused = run("serve", str(place.directory), "--listen", "127.0.0.1:0")
-    assert refused.returncode == Exit.START_REFUSED
-    assert "Do not go on from this data" in refused.stderr
+    done = run("serve", str(place.directory), "--listen", "127.0.0.1:0")
+    assert done.returncode == Exit.START_REFUSED
+    assert "Do not go on from this data" in done.stderr
+    table, told = run("status", str(place.directory)), run("status", str(place.directory), "--json")
+    assert (table.returncode, told.returncode) == (Exit.START_REFUSED, Exit.START_REFUSED)
+    assert (
+        "agree          NO: the anchor is ahead of the data: released size 3, and the data ends at size 1"
+        in table.stdout
+    )
+    assert _json(told)["agree"] is False
 
 
 def test_config_prints_every_setting_and_no_passphrase(place: Place) -> None:
@@ -145,7 +204,7 @@ def test_two_ledgers_do_not_share_a_port(place: Place, tmp_path: Path) -> None:
         (["config", "PLACE"], {"LISTEN": "here"}, "listen: 'here' is not address:port"),
         (["config", "PLACE"], {"TLS_KEY": "a"}, "tls_certificate: certificate and key go together"),
         (["config", "PLACE"], {"TLS_CLIENT_CA": "a"}, "tls_client_ca: it needs tls_certificate"),
-        (["serve", "PLACE"], {"LOG_KEY": "missing"}, "missing: No such file"),
+        (["serve", "PLACE"], {}, "is being served already"),
         (["serve", "PLACE"], {"LOG_KEY_PASSPHRASE": "a", "LOG_KEY_PASSPHRASE_FILE": "b"}, "set either this or"),
         (["serve", "PLACE", "--listen", "203.0.113.1:1"], {}, "203.0.113.1 is not loopback"),
         (["init", "PLACE", "--origin", "a.test"], {}, "is not empty"),
@@ -156,7 +215,9 @@ def test_two_ledgers_do_not_share_a_port(place: Place, tmp_path: Path) -> None:
             "the threshold is 2 and there are 1 policy keys",
         ),
         (["init", "NEW", "--origin", "a.test", "--registrar", "nowhere"], {}, "nowhere: No such file"),
-        (["status", "nowhere"], {}, "nowhere: No such file"),
+        (["status", "nowhere"], {}, "nowhere: No such file or directory: no ledger here, give its directory"),
+        (["init", "NEW", "--origin", "https://a.test"], {}, "https://a.test: give it without a scheme"),
+        (["status", "--colour"], {}, "No such option: --colour (try: platemark-ledger status --help)"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_exit_code_2(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from platemark_ledger import config
-from platemark_ledger.settings import ConfigError, Settings
+from platemark_ledger.settings import ConfigError, Settings, describe
 
 BASE = Path("/srv/ledger")
 
@@ -54,7 +54,7 @@ def test_workers_get_the_very_settings(chosen: Settings) -> None:
 
 def test_every_setting_has_a_unit_and_a_reason_and_no_secret() -> None:
     """What `platemark-ledger config` prints is complete, and safe to paste into a ticket."""
-    for each in config.describe(Settings(origin="a.test")):
+    for each in describe(Settings(origin="a.test")):
         assert each.unit
         assert each.why
         assert "passphrase" not in each.name

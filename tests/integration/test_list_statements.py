@@ -102,7 +102,7 @@ def test_a_filter_that_makes_no_sense_is_refused_by_field(live: Live, options: d
 
 
 def test_messages_stay_below_what_any_client_takes(live: Live) -> None:
-    """However large the statements, every message of a listing and every page passes gRPC's default limit of 4 MiB."""
+    """However large the statements, a message of a listing is full with the one that exceeds 1 MiB: far below gRPC's 4 MiB."""
     operator = live.device("list-large", role="operator")
     text, data = "a remark\n" * 400, bytes(32768)
     raws = [operator.build("note", at=NOW, log=operator.log, topic="remark", text=text, data=data) for _ in range(120)]
@@ -112,4 +112,4 @@ def test_messages_stay_below_what_any_client_takes(live: Live) -> None:
         messages = list(stub.ListStatements(pb.ListStatementsRequest(kid=operator.key.kid)))
     assert [each.statement for message in messages for each in message.statements] == raws
     assert len(messages) > 1
-    assert max(message.ByteSize() for message in messages) < 4 * 1024 * 1024
+    assert max(message.ByteSize() for message in messages) < 1024 * 1024 + 61440

@@ -72,8 +72,8 @@ def test_a_page_of_large_statements_is_cut_below_what_any_client_takes(live: Liv
     device = live.device("lookup-large")
     parents = sorted(hashlib.sha256(bytes([number])).digest() for number in range(64))
     client = live.client()
-    for _ in range(4):
-        client.append([device.capture(image, parents=parents) for _ in range(256)])
+    for _ in range(16):
+        client.append([device.capture(image, parents=parents) for _ in range(64)])
     digest = hashlib.sha256(image).digest()
     assert len(client.lookup(digest).statements) == 100
     walked = [each.index for each in client.lookup_all(digest)]

@@ -67,13 +67,19 @@ def test_an_accepted_call_is_answered_although_the_ledger_was_told_to_stop(place
 
 def test_a_drain_ends_when_its_time_is_up_and_what_was_accepted_is_not_lost(place: Place) -> None:
     """A commit that takes longer than the drain time: the caller hears nothing, sends again, and has one index."""
-    with place.served(DRAIN="0.2") as live, ThreadPoolExecutor(1) as pool:
+    with place.served(DRAIN="0.2", MAX_CALLS="1") as live, ThreadPoolExecutor(1) as pool:
         raw = live.device("slow").capture()
         client = live.client(retry=Retry(attempts=1))
-        with _commits_wait(live):
+        with grpc.insecure_channel(live.address) as channel, _commits_wait(live):
             waiting = pool.submit(client.append, [raw], timeout=30)
+            _wait_until_accepted(ledger_pb2_grpc.LedgerStub(channel), 1)
             live.signal(signal.SIGTERM)
             assert waiting.exception() is not None
+            # The commit still waits: the process ends under it, and not by the supervisor's hand.
+            assert live.wait() == 0
+        log = live.log.read_text()
+        assert "a commit outlives the drain time" in log
+        assert "does not stop and is ended" not in log
     with place.served() as live:
         first = only(live.client().append([raw]).outcomes)
         again = only(live.client().append([raw]).outcomes)

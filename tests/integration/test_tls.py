@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from integration.live import Live, Place
 
-from platemark.rpc import Retry, RpcError, Tls, UnavailableError
+from platemark.rpc import Retry, RpcError, Tls, UnavailableError, UnreachableError
 from platemark.rpc.sync import LedgerClient
 
 _PEM, _DAY = serialization.Encoding.PEM, dt.timedelta(days=1)
@@ -135,3 +136,29 @@ def test_a_file_that_is_no_certificate_stops_the_ledger_with_its_name(place: Pla
     server.certificate.write_text("nonsense")
     with pytest.raises(AssertionError, match="tls_certificate"):
         Live.start(place, TLS_CERTIFICATE=str(server.certificate), TLS_KEY=str(server.key))
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("127.0.0.1:99999", "127.0.0.1:99999: not HOST:PORT"),
+        ("127.0.0.1", "127.0.0.1: not HOST:PORT"),
+        (":50151", ":50151: not HOST:PORT"),
+        ("http://127.0.0.1:50151", "give HOST:PORT, without http://"),
+    ],
+)
+def test_an_address_of_another_form_is_refused_before_anything_is_dialled(target: str, says: str) -> None:
+    """A port of 99999 would be dialled as 34463 by gRPC itself."""
+    with pytest.raises(RpcError, match=says):
+        LedgerClient(target)
+
+
+def test_where_no_ledger_answers_the_address_and_the_reason_are_told() -> None:
+    """One sentence for people, and a code that tells later from never."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, not listening: nobody else gets the port
+        target = f"127.0.0.1:{taken.getsockname()[1]}"
+        with LedgerClient(target, retry=Retry(attempts=1)) as client, pytest.raises(UnreachableError) as caught:
+            client.checkpoint()
+    assert str(caught.value).startswith(f"no ledger answers at {target} (")
+    assert "Connection refused" in str(caught.value)

@@ -143,11 +143,12 @@ def test_the_backlog_falls_to_nothing(store: Store) -> None:
 
 
 def test_what_a_device_chooses_as_digest_is_no_name_of_a_statement(store: Store) -> None:
-    """A statement id given out as the digest of an image is not found where ids are."""
+    """A statement id or a kid given out as the digest of an image is not found where ids or the statements of keys are."""
     chosen = bytes(range(32))
     with store.write() as transaction:
-        digests.add(transaction, 0, [(0, [digests.digest_name(chosen)]), (1, [digests.id_name(chosen)])])
+        names = [digests.digest_name(chosen), digests.id_name(chosen), digests.writer_name(chosen)]
+        digests.add(transaction, 0, [(index, [name]) for index, name in enumerate(names)])
         transaction.commit()
     with store.read() as transaction:
-        assert list(digests.find(transaction, digests.id_name(chosen))) == [1]
-        assert list(digests.find(transaction, digests.digest_name(chosen))) == [0]
+        found = [list(digests.find(transaction, name)) for name in names]
+    assert found == [[0], [1], [2]]

@@ -148,7 +148,7 @@ def test_yesterdays_data_with_todays_anchor_is_refused(founded: Founded, tmp_pat
     shutil.rmtree(founded.paths.data)
     shutil.copytree(tmp_path / "yesterday", founded.paths.data)
     with pytest.raises(
-        StartRefusedError, match=r"released size 5, and the data ends at size 2.*replay replica and spools"
+        StartRefusedError, match=r"ahead of the data: released size 5, and the data ends at size 2.*restore newer data"
     ):
         founded.open()
 
@@ -165,7 +165,7 @@ def test_a_rolled_back_ledger_that_went_on_is_refused(founded: Founded, tmp_path
     founded.paths.anchor.write_bytes(old_anchor)
     grow(founded, *founded.captures(5))
     founded.paths.anchor.write_bytes(new_anchor)
-    with pytest.raises(StartRefusedError, match="another root at the released size 5"):
+    with pytest.raises(StartRefusedError, match="the root at the anchored size differs: another one at size 5"):
         founded.open()
 
 
@@ -229,7 +229,7 @@ def test_data_of_another_schema_is_refused(founded: Founded) -> None:
     """A later release's data is not guessed at."""
     store = Store.open(founded.paths.data)
     with store.write() as transaction:
-        transaction.put(Table.META, b"schema", b"platemark-ledger 2")
+        transaction.put(Table.META, b"schema", b"platemark-ledger 999")
         transaction.commit()
     store.close()
     with pytest.raises(StartRefusedError, match="another schema"):
@@ -267,7 +267,7 @@ def test_a_look_changes_nothing(founded: Founded) -> None:
     for _ in range(2):
         seen = look(founded.paths)
         assert (seen.origin, seen.log_id, seen.size, seen.anchored.size) == (founded.log.origin, founded.log.id, 1, 1)
-        assert seen.poisoned == "the disk said no"
+        assert (seen.poisoned, seen.disagreement) == ("the disk said no", None)
         assert seen.refused() == []
         seen.close()
     marked.close()

@@ -189,6 +189,24 @@ def test_listings_hold_what_was_asked_for(receipts: Receipts, options: dict[str,
         assert seen == expected
 
 
+def test_a_step_of_a_listing_ends_with_the_statement_that_fills_it(
+    receipts: Receipts, raws: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a caller holds for a reader that does not read is bounded in bytes, and a listing always gets on."""
+    for most in (1, len(raws[0]) + 1, sum(map(len, raws[:5]))):
+        monkeypatch.setattr("platemark_ledger.receipts._LISTED", most)
+        seen: list[int] = []
+        start: int | None = 0
+        while start is not None:
+            part = receipts.listing(start=start)
+            sizes = [len(record.raw) for record in part.records]
+            assert sum(sizes[:-1]) < most
+            assert part.next is None or sum(sizes) >= most
+            seen += [record.index for record in part.records]
+            start = part.next
+        assert seen == list(range(14))
+
+
 def test_evidence_reaches_from_the_statement_to_the_policy(receipts: Receipts) -> None:
     """The camera was enrolled by a registrar whom the policy's registrar enrolled and later revoked."""
     members = receipts.evidence(5)

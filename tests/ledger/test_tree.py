@@ -11,9 +11,7 @@ from pymerkle import InmemoryTree, InvalidChallenge, SqliteTree
 
 import reference
 from platemark import merkle
-from platemark.errors import ProofError
 from platemark_ledger import rows
-from platemark_ledger.answers import PathVerifier
 from platemark_ledger.errors import StoreError
 from platemark_ledger.tree import LogView
 
@@ -138,44 +136,3 @@ def test_a_missing_row_is_an_error_and_never_a_wrong_root(place: tuple[int, int]
         rows.paths(lambda wanted, row: stored.get((wanted, row)), 513, 0, 513)
     with pytest.raises(StoreError):
         rows.extend(lambda wanted, row: stored.get((wanted, row)), 510, leaves[510:])
-
-
-@given(st.data())
-def test_verifying_many_paths_is_verifying_each(data: st.DataObject) -> None:
-    """The shared verification accepts a path exactly when the verification of that path alone does."""
-    size = data.draw(st.integers(1, 70))
-    leaves = [leaf(number) for number in range(size)]
-    root = reference.root(leaves)
-    verifier = PathVerifier(size, root)
-    for _ in range(data.draw(st.integers(1, 12))):
-        index = data.draw(st.integers(0, size - 1))
-        claimed = data.draw(st.sampled_from(sorted({index, index ^ 1, 0, size - 1, size, size + 1})))
-        path = reference.inclusion_path(leaves, index)
-        change = data.draw(st.sampled_from(["none", "none", "none", "swap", "drop", "add", "flip", "leaf"]))
-        digest = leaves[index] if change != "leaf" else leaf(size)
-        path = _changed(path, change, data)
-        alone = joint = True
-        try:
-            merkle.verify_inclusion(index=claimed, size=size, leaf_hash=digest, path=path, root=root)
-        except ProofError:
-            alone = False
-        try:
-            verifier.verify(claimed, digest, tuple(path))
-        except ProofError:
-            joint = False
-        assert joint == alone
-
-
-def _changed(path: list[bytes], change: str, data: st.DataObject) -> list[bytes]:
-    if change == "add":
-        return [*path, leaf(0)]
-    if not path:
-        return path
-    place = data.draw(st.integers(0, len(path) - 1))
-    if change == "swap":
-        return [*path[1:], path[0]]
-    if change == "drop":
-        return [*path[:place], *path[place + 1 :]]
-    if change == "flip":
-        return [*path[:place], bytes([path[place][0] ^ 1]) + path[place][1:], *path[place + 1 :]]
-    return path

@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import re
 
+from platemark.unicode14 import UNASSIGNED
+
 __all__ = ["decode_text"]
 
 _SETS = {
@@ -54,7 +56,11 @@ def _octal(error: UnicodeError) -> tuple[str, int]:
     r"""Undecodable bytes become \nnn, three octal digits each, as PS3.5 6.1.2.3 recommends for display."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
-    return "".join(f"\\{byte:03o}" for byte in error.object[error.start : error.end]), error.end
+    return _escaped(error.object[error.start : error.end]), error.end
+
+
+def _escaped(data: bytes) -> str:
+    return "".join(f"\\{byte:03o}" for byte in data)
 
 
 codecs.register_error("platemark.octal", _octal)
@@ -64,8 +70,13 @@ def decode_text(data: bytes, character_sets: str) -> str:
     r"""The text of a value; `character_sets` is the stored value of (0008,0005), several joined by a backslash.
 
     Never fails: a byte that the character set does not define becomes \nnn, so that a mislabelled name is still
-    committed, exactly, and shown for what it is.
+    committed, exactly, and shown for what it is. So does every byte of the UTF-8 of a code point that Unicode 14.0 does
+    not assign, which no statement may hold.
     """
+    return UNASSIGNED.sub(lambda found: _escaped(found[0].encode()), _decode(data, character_sets))
+
+
+def _decode(data: bytes, character_sets: str) -> str:
     first = character_sets.split("\\", maxsplit=1)[0].strip(" \0").replace("ISO 2022 IR", "ISO_IR")
     codec, escape = _SETS.get(first, "ascii"), b""
     if codec in ("utf-8", "gb18030", "gbk"):

@@ -141,7 +141,9 @@ def _close(pipe: Any) -> None:
 def _environment() -> dict[str, str]:
     """The parent's environment, its import path made explicit, and one thread for numerical libraries.
 
-    Without the last, every idle thread of BLAS takes its share of the child's address space.
+    Our own variables are left out: one may be the passphrase of a key. Without the one thread, every idle thread of BLAS
+    takes its share of the child's address space.
     """
     path = os.pathsep.join(entry for entry in sys.path if entry)
-    return {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PLATEMARK_")}
+    return {**kept, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from platemark.capture import _values
@@ -10,7 +11,7 @@ from platemark.capture._elements import PIXEL_TAGS
 from platemark.rungs import HEADER_BINDING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from platemark.capture._elements import DataSet, Element, Walker
     from platemark.rungs import AttributeValue
@@ -70,12 +71,15 @@ _DATE_TIMES = {
 _ACQUISITION_DATETIME, _OFFSET, _CHARACTER_SET = 0x0008002A, 0x00080201, 0x00080005
 _NUMBER_OF_FRAMES, _SLOPE, _INTERCEPT = 0x00280008, 0x00281053, 0x00281052
 _OPERATORS, _PERSON_CODES, _CODE_VALUE = 0x00081072, 0x00401101, 0x00080100
-_FRAME_GROUPS = (0x52009229, 0x52009230)
+_SHARED_GROUPS, _FRAME_GROUPS = 0x52009229, 0x52009230
 # Functional groups that carry, for multi-frame objects, what others have at the top level (PS3.3 C.7.6.16).
 _IN_GROUPS = {
     "image_laterality": (0x00209071, 0x00209072, _values.text),
+    "patient_orientation": (0x00209450, 0x00200020, _values.text),
     "image_orientation_patient": (0x00209116, 0x00200037, _values.canonical_decimal),
 }
+# Of Number of Frames. An IS has at most 12 characters; Python refuses to convert more than 4300 digits.
+_MAX_DIGITS = 12
 _DESCRIPTION = (0x00280002, 0x00280006, 0x00280100, 0x00280102, 0x00280103, 0x7FE00001, 0x7FE00002, *PIXEL_TAGS)
 
 WANTED = frozenset(
@@ -84,7 +88,7 @@ WANTED = frozenset(
     | {tag for pair in _DATE_TIMES.values() for tag in pair}
     | {tag for sequence, tag, _ in _IN_GROUPS.values() for tag in (sequence, tag)}
     | {_ACQUISITION_DATETIME, _OFFSET, _CHARACTER_SET, _NUMBER_OF_FRAMES, _SLOPE, _INTERCEPT}
-    | {_OPERATORS, _PERSON_CODES, _CODE_VALUE, *_FRAME_GROUPS, *_DESCRIPTION}
+    | {_OPERATORS, _PERSON_CODES, _CODE_VALUE, _SHARED_GROUPS, _FRAME_GROUPS, *_DESCRIPTION}
 )
 """Every tag that capture reads."""
 
@@ -113,7 +117,7 @@ class _Reader:
         stated = self._raw(self._data_set.get(_ACQUISITION_DATETIME))
         found["acquisition_datetime"] = _values.date_time(stated, "", offset) or found["acquisition_datetime"]
         for name, (sequence, tag, normal) in _IN_GROUPS.items():
-            found[name] = found[name] or self._from_groups(sequence, tag, normal)
+            found[name] = self._with_groups(found[name], sequence, tag, normal)
         found["technologist_id"] = self._operator_codes()
         found["frames"] = self._frames()
         found["rescale"] = self._rescale()
@@ -137,7 +141,7 @@ class _Reader:
         if not any(tag in self._data_set for tag in PIXEL_TAGS):
             return None
         stated = _values.canonical_decimal(self._raw(self._data_set.get(_NUMBER_OF_FRAMES))) or "1"
-        return int(stated) if stated.isascii() and stated.isdigit() else None
+        return int(stated) if stated.isascii() and stated.isdigit() and len(stated) <= _MAX_DIGITS else None
 
     def _rescale(self) -> str | None:
         return _values.join(
@@ -152,15 +156,36 @@ class _Reader:
             codes += [_values.text(self._raw(code.get(_CODE_VALUE))) for code in (persons.items if persons else ())]
         return _values.join(codes)
 
-    def _from_groups(self, sequence: int, tag: int, normal: Callable[[str], str]) -> str | None:
-        """The value in the shared and then every frame's functional group; equal neighbours count once."""
-        values: list[str] = []
-        for groups in _FRAME_GROUPS:
-            outer = self._data_set.get(groups)
-            for group in outer.items if outer else ():
-                inner = group.get(sequence)
-                for item in inner.items if inner else ():
-                    value = self._text(item.get(tag), normal)
-                    if value is not None and values[-1:] != [value]:
-                        values.append(value)
-        return _values.join(values)
+    def _with_groups(
+        self, top: AttributeValue, sequence: int, tag: int, normal: Callable[[str], str]
+    ) -> AttributeValue:
+        """The value at the top level, and then what the shared and every frame's functional group say (V10).
+
+        Readers differ in the place that they believe, so every place is part of the value, and no two contents make
+        one value: the entries that say where a value stands end in a space, and no normalised value does.
+        """
+        shared = [self._in_group(group, sequence, tag, normal) for group in self._groups(_SHARED_GROUPS)]
+        frames = [self._in_group(group, sequence, tag, normal) for group in self._groups(_FRAME_GROUPS)]
+        if not any(shared + frames):
+            return top
+        entries = [] if top is None else [str(top)]
+        for said in shared:
+            entries += ["shared ", *said]
+        number = 0
+        for said, run in itertools.groupby(frames):
+            first, number = number + 1, number + len(list(run))
+            entries += [f"frames {first}-{number} ", *said]
+        return "\\".join(entries)
+
+    def _groups(self, tag: int) -> Sequence[DataSet]:
+        element = self._data_set.get(tag)
+        return element.items if element else ()
+
+    def _in_group(self, group: DataSet, sequence: int, tag: int, normal: Callable[[str], str]) -> tuple[str, ...]:
+        """What one functional group says: the value, if any, of every item of `sequence`."""
+        inner = group.get(sequence)
+        said: list[str] = []
+        for index, item in enumerate(inner.items if inner else ()):
+            value = self._text(item.get(tag), normal)
+            said += (["and "] if index else []) + ([] if value is None else [value])
+        return tuple(said)

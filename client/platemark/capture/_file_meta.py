@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,10 @@ __all__ = ["FileMeta", "read_file_meta"]
 _LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _GROUP_LENGTH, _TRANSFER_SYNTAX = 0x00020000, 0x00020010
 _LIMIT = 1 << 20
+# PS3.5 chapter 9 but for leading zeros of a component, which occur. What begins the `dataset` rung has to end at its
+# NUL: a UID that could hold one would pass the front of a data set off as its own.
+_UID = re.compile(rb"[0-9]+(?:\.[0-9]+)*")
+_MAX_UID = 64
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
 
@@ -32,7 +37,7 @@ def read_file_meta(file: BinaryIO, size: int) -> FileMeta:
 
     The data set begins at the first element of another group. Group Length (0002,0000) is believed only for the
     deflated transfer syntax, whose compressed bytes could look like an element of group 0002.
-    Raises MalformedError: truncated, no or several transfer syntaxes, no data set.
+    Raises MalformedError: truncated, no or several transfer syntaxes, one that is no UID, no data set.
     """
     position, announced_end = 132, None
     syntaxes: list[bytes] = []
@@ -50,13 +55,14 @@ def read_file_meta(file: BinaryIO, size: int) -> FileMeta:
         if tag == _TRANSFER_SYNTAX:
             syntaxes.append(value)
     if len(syntaxes) != 1:
-        raise MalformedError(f"the file meta information names {len(syntaxes) or 'no'} transfer syntax(es), not one")
+        counted = f"{len(syntaxes)} transfer syntaxes" if syntaxes else "no transfer syntax"
+        raise MalformedError(f"the file meta information names {counted}, not one")
     if position >= size:
         raise MalformedError("truncated: there is no data set after the file meta information")
-    try:
-        return FileMeta(syntaxes[0].decode("ascii").rstrip("\0 "), position)
-    except UnicodeDecodeError as error:
-        raise MalformedError("the transfer syntax UID is not ASCII") from error
+    uid = syntaxes[0].rstrip(b"\0 ")
+    if len(uid) > _MAX_UID or _UID.fullmatch(uid) is None:
+        raise MalformedError("the transfer syntax is not a UID: at most 64 characters, digits between points")
+    return FileMeta(uid.decode("ascii"), position)
 
 
 def _element(file: BinaryIO, start: int, head: bytes, size: int) -> tuple[int, int, bytes]:

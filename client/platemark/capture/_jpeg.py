@@ -24,7 +24,7 @@ _EXIF = b"Exif\0\0"
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _NO_FILL = re.compile(rb"[^\xff]", re.DOTALL)
 _MAX_MARKERS = 1 << 16
-_FIRST_READ = 1 << 12
+_FIRST_READ = 1 << 8
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,6 +85,8 @@ def measure(
             require_unchanged(path, file, facts)
         except MalformedError as error:
             raise DecodeError(path, str(error)) from error
+        except MemoryError as error:
+            raise DecodeError(path, "measuring it takes more memory than there is") from error
         except OSError as error:
             raise CaptureError(path, f"cannot be read: {(error.strerror or str(error)).lower()}") from error
     draft.attributes["file_name"] = _file_name(path)

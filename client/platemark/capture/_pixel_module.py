@@ -115,8 +115,9 @@ def _frame_count(stated: str) -> int:
     if not stated:
         return 1
     number = _values.canonical_decimal(stated)
-    if not (number.isascii() and number.isdigit()) or number == "0":
-        raise MalformedError(f"Number of Frames is {stated!r}, not a positive integer")
+    # An IS has at most 12 characters, and Python refuses to convert more than 4300 digits.
+    if not (number.isascii() and number.isdigit()) or number == "0" or len(number) > 12:
+        raise MalformedError(f"Number of Frames is {stated[:40]!r}, not a positive integer")
     return int(number)
 
 

@@ -69,13 +69,15 @@ def _require_regular(path: str | os.PathLike[str], facts: os.stat_result) -> Non
 
 
 def require_unchanged(path: str | os.PathLike[str], file: BinaryIO, before: os.stat_result) -> None:
-    """CaptureError when the open file's size or modification time moved since `before`.
+    """CaptureError when the open file's size, modification or change time moved since `before`.
 
     The passes over one file (hashing, header, pixels) must have seen the same bytes, or the rungs would describe
     different images.
     """
     after = os.fstat(file.fileno())
-    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+    # A modification time can be put back by whoever writes the file, a change time cannot. Windows has another meaning.
+    changed = os.name != "nt" and after.st_ctime_ns != before.st_ctime_ns
+    if changed or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise CaptureError(path, "the file changed while it was read")
 
 

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from platemark.capture._ifd import Directory
     from platemark.capture._limits import Limits
     from platemark.capture._png import PngFile
+    from platemark.capture._tiff import Page
     from platemark.rungs import AttributeValue
 
 __all__ = ["Jpeg", "Png", "Tiff"]
 
 _PHOTOMETRICS = {0: "GRAY-INVERTED", 1: "GRAY", 2: "RGB", 3: "RGB"}
+_MAX_SEGMENTS = 1 << 22
 _PAGE_WIDTH, _PAGE_HEIGHT, _PAGE_BITS, _PAGE_COLOUR = 256, 257, 258, 262
 
 
@@ -133,10 +135,20 @@ class Tiff:
         """The `pixels` digests and the number of pages."""
         if len(self._directories) > limits.frames:
             raise MalformedError(f"{len(self._directories)} pages are above the limit of {limits.frames}")
-        pages = [read_page(self._reader, directory, self._size, limits) for directory in self._directories]
+        # Every page has to qualify before one is decoded. Its segments are forgotten in between: pages may share theirs,
+        # so that all of them together could be far more than the file.
+        segments = 0
+        for page in self._pages(limits):
+            segments += len(page.segments)
+            if segments > _MAX_SEGMENTS:
+                raise MalformedError(f"more than {_MAX_SEGMENTS} TIFF strips or tiles")
         with DecodeChild("image", limits) as child:
-            frames = [child.digest(page.job(), self._blobs(page.segments)) for page in pages]
+            frames = [child.digest(page.job(), self._blobs(page.segments)) for page in self._pages(limits)]
         return pixels_root(b"PXI-ROOT\0", frames), len(frames)
+
+    def _pages(self, limits: Limits) -> Iterator[Page]:
+        for directory in self._directories:
+            yield read_page(self._reader, directory, self._size, limits)
 
     def _blobs(self, segments: tuple[tuple[int, int], ...]) -> Iterator[bytes]:
         for offset, length in segments:

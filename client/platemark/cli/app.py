@@ -19,7 +19,9 @@ from platemark.errors import DecoderMissingError, PlatemarkError
 __all__ = ["app", "main"]
 
 _VERBATIM = ("Example", "Exit codes")
-USAGE, SOFTWARE, INTERRUPTED, CLOSED = 2, 70, 130, 141
+USAGE, UNREACHABLE, SOFTWARE, INTERRUPTED, CLOSED = 2, 5, 70, 130, 141
+# The codes of platemark.rpc's errors after which the same command may succeed later; that package may not be installed.
+_LATER = frozenset({"unavailable", "unreachable", "deadline"})
 
 app = typer.Typer(
     name="platemark",
@@ -27,7 +29,8 @@ app = typer.Typer(
         "Check whether an image is the one that a known device registered, offline; and register images.\n\n"
         "Every command takes --help, which shows an example, and --json.\n\n"
         "Exit codes: verify has its own (see there). Everywhere: 0 done; 1 done in part, something was refused or could "
-        "not be captured; 2 usage or unreadable input, one line on standard error says why; 70 a fault of this program; "
+        "not be captured; 2 usage or unreadable input, one line on standard error says why; 5 no ledger answered, later "
+        "may help; 70 a fault of this program; "
         "130 interrupted."
     ),
     no_args_is_help=True,
@@ -79,6 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Never lets an exception out, unless PLATEMARK_DEBUG=1 asks to see where."""
     output.prepare()
     words = sys.argv[1:] if arguments is None else list(arguments)
+    if not words:
+        output.prepare()
+        app(args=["--help"], standalone_mode=False, prog_name="platemark")
+        return USAGE
     debug = os.environ.get("PLATEMARK_DEBUG") == "1"
     try:
         code = app(args=words, standalone_mode=False, prog_name="platemark")
@@ -117,7 +124,7 @@ def _judged(error: Exception) -> tuple[int, str, str]:
     if isinstance(error, DecoderMissingError):
         return USAGE, error.code, f'{error}; install it: pip install "platemark[{error.extra}]"'
     if isinstance(error, PlatemarkError):
-        return USAGE, error.code, str(error)
+        return UNREACHABLE if error.code in _LATER else USAGE, error.code, str(error)
     if isinstance(error, OSError):
         return USAGE, "system", str(error)
     sentence = (

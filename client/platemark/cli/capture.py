@@ -270,7 +270,8 @@ def _show(done: list[capturing.Item], counts: Counter[str]) -> None:
     for status, title in (("skipped", "Not images"), ("failed", "Could not be captured"), ("refused", "Refused")):
         apart = [item for item in done if item.status == status]
         if apart:
-            output.say(f"\n{title}:")
+            output.say(f"\n{title}:" if good else f"{title}:")
+            good = apart
             for item in apart:
                 output.say(f"  {output.printable(item.name)}: {output.printable(item.reason)}")
     output.say("\n" + ", ".join(f"{count} {status}" for status, count in sorted(counts.items())))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -98,6 +99,7 @@ def sign_one(each: Beside, measurement: Measurement, signing: Signing) -> Item:
         for path in (each.statement, each.disclosure):
             if path.exists():
                 raise files.FileError(f"{path}: exists already; --force replaces it")
+    _require_writable(each.statement.parent)
     signed = sign_capture(
         measurement,
         chain=signing.chain,
@@ -106,11 +108,20 @@ def sign_one(each: Beside, measurement: Measurement, signing: Signing) -> Item:
         clock=signing.clock,
         extra=signing.extra,
     )
-    each.statement.parent.mkdir(parents=True, exist_ok=True)
     # Crash before the first: a gap in the chain. Between the two: a disclosure of nothing, which --force replaces.
     files.replace(each.disclosure, signed.disclosure.to_bytes(), mode=0o600)
     files.replace(each.statement, signed.statement.raw)
     return Item(name=str(each.image), status="signed", statement=signed.statement, path=each.statement)
+
+
+def _require_writable(folder: Path) -> None:
+    """Make the folder and a file in it, before a place in the chain is used up for what cannot be kept."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise files.FileError(f"{folder}: {error.strerror or error}") from None
 
 
 def prepared(images: Sequence[Beside], signing: Signing, *, resume: bool) -> Iterator[Item]:
@@ -125,7 +136,11 @@ def prepared(images: Sequence[Beside], signing: Signing, *, resume: bool) -> Ite
     for each, measured in _ahead(start, images):
         try:
             measurement = measured.result()
-            yield _existing(each) if measurement is None else sign_one(each, measurement, signing)
+            yield (
+                _existing(each, signing.chain.signer.kid)
+                if measurement is None
+                else sign_one(each, measurement, signing)
+            )
         except NotAnImageError as error:
             yield Item(name=str(each.image), status="failed" if each.named else "skipped", reason=error.reason)
         except CaptureError as error:
@@ -157,12 +172,18 @@ def load_statement(path: Path) -> Item:
     try:
         decoded = statement.decode(files.read(path, limit=MAX_STATEMENT))
     except FormatError as error:
+        if error.field == "tag":
+            raise FormatError(str(path), f"not a signed statement{_request(path)}") from None
         raise FormatError(f"{path}: {error.field}", error.reason) from None
     return Item(name=str(path), status="signed", statement=decoded, path=path)
 
 
-def _existing(each: Beside) -> Item:
-    """The statement beside an image, provided that it was made for this very file. Raises FileError, FormatError."""
+def _request(path: Path) -> str:
+    return "; a registrar answers a request: platemark enrol --request" if path.suffix == ".request" else ""
+
+
+def _existing(each: Beside, kid: bytes) -> Item:
+    """The statement beside an image, made by this key for this very file. Raises FileError, FormatError."""
     item = load_statement(each.statement)
     try:
         with each.image.open("rb") as file:
@@ -174,6 +195,11 @@ def _existing(each: Beside) -> Item:
     recorded = digests.get("file") if isinstance(digests, dict) else None
     if not isinstance(recorded, dict) or recorded.get(SHA256) != digest:
         raise files.FileError(f"{each.statement}: made for another content of this file; --force signs it anew")
+    if item.statement.kid != kid:
+        raise files.FileError(
+            f"{each.statement}: signed by another key ({item.statement.kid.hex()}); --force signs it anew with this one, "
+            "`platemark submit` sends it as it is"
+        )
     return replace(item, name=str(each.image))
 
 
@@ -185,7 +211,9 @@ def _append(client: LedgerClient, batch: Sequence[Item]) -> Iterator[Item]:
         if isinstance(outcome, Refused):
             if outcome.again:
                 raise PlatemarkError(f"{item.name}: not logged now, submit it again: {outcome.reason}")
-            yield replace(item, status="refused", reason=f"{outcome.info}: {outcome.reason}")
+            yield replace(
+                item, status="refused", reason=f"{_code(outcome.info)}: {outcome.reason}{_advice(outcome.info)}"
+            )
             continue
         logged = outcome.statement
         yield replace(
@@ -194,6 +222,15 @@ def _append(client: LedgerClient, batch: Sequence[Item]) -> Iterator[Item]:
             index=logged.index,
             conditions=tuple(each.code for each in logged.conditions),
         )
+
+
+def _code(info: str) -> str:
+    """A refusal as the specification writes it."""
+    return info.lower().replace("_", "-")
+
+
+def _advice(info: str) -> str:
+    return "; --force signs it anew with the present time" if _code(info) == "not-yet-valid" else ""
 
 
 def _ahead(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ class Connection:
 
         Raises MissingExtraError, RpcError, and TrustError for a ledger that the trust file does not name.
         """
+        # gRPC's own remarks about a failed handshake, in the middle of ours; whoever looks for them sets it.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         try:
             from platemark.rpc import Trusted
             from platemark.rpc.sync import LedgerClient

@@ -38,7 +38,7 @@ from platemark.enrolment import (
     enrolment_payload,
     request_enrolment,
 )
-from platemark.errors import FormatError, RpcError
+from platemark.errors import FormatError, RpcError, StateError
 from platemark.files import FileError
 
 if TYPE_CHECKING:
@@ -271,7 +271,9 @@ def _issuer_in(policy: Statement, kid: bytes, chain: Chain) -> str | None:
     for entry in cast("list[dict[str, object]]", policy.payload["registrars"]):
         if hashlib.sha256(cast("bytes", entry["key"])).digest() == kid:
             return str(entry["issuer"])
-    return None
+    raise StateError(
+        "the log's policy names no registrar with this key; if it was enrolled as one, give --registrar-uri URI"
+    )
 
 
 def _validity(not_before: int | None, not_after: int | None, days: int | None) -> _Validity:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -28,16 +28,18 @@ from platemark.cli.options import (
     Trust,
 )
 from platemark.errors import AttributeTreeError, EvidenceError, PlatemarkError
+from platemark.evidence import from_bytes
 from platemark.files import FileError
 from platemark.report import format_time
-from platemark.rungs import HEADER_BINDING, RUNGS, SHA256
-from platemark.verdict import DOES_NOT_MATCH, EVIDENCE_INVALID
+from platemark.rungs import HEADER_BINDING, RUNGS, SHA256, strongest_match
+from platemark.verdict import EVIDENCE_INVALID, FAIL
 
 if TYPE_CHECKING:
     from platemark.evidence import Evidence
     from platemark.rpc.model import LoggedStatement
     from platemark.rpc.sync import LedgerClient
-    from platemark.rungs import Measurement
+    from platemark.rungs import Digests, Measurement
+    from platemark.statement import Statement
     from platemark.verdict import Verdict
 
 __all__ = ["fetch", "lookup"]
@@ -142,6 +144,8 @@ def fetch(
 ) -> None:
     """Fetch the evidence of an image: one file that verifies offline, for ever. It is checked before it is written.
 
+    Exit code 1 when the record is not one of this image: the evidence is written, and does not match.
+
     Attributes (patient, device, times) stay closed unless you open them here, one by one.
 
     Examples:
@@ -177,8 +181,17 @@ def fetch(
     verdict = verify(evidence, trust=trusted, image=measured, at=time.time_ns())
     if verdict.result == EVIDENCE_INVALID:
         raise EvidenceError("evidence", f"what the ledger sent does not verify and was not kept: {verdict.reason}")
-    files.replace(target, evidence.to_bytes())
+    content = evidence.to_bytes()
+    from_bytes(content)  # what verify will do: nothing is kept that it would not read
+    files.replace(target, content)
     _report(verdict, target, found, as_json=as_json)
+    if _differs(verdict):
+        raise typer.Exit(1)
+
+
+def _differs(verdict: Verdict) -> bool:
+    """Whether the record is not one of this image, also when nobody is trusted."""
+    return any(check.number in (14, 15) and check.status == FAIL for check in verdict.checks)
 
 
 def _choose(
@@ -190,13 +203,21 @@ def _choose(
     if own.statement.exists():
         signed = load_statement(own.statement).statement
         assert signed is not None
-        return signed.id, []
+        if _records(signed, measured):
+            return signed.id, []
+        output.note(f"{own.statement}: made for another content of this file, so it is not used")
     found = _lookup(client, measured)
     if not found:
         raise PlatemarkError(f"{own.image}: the ledger has no record of it")
     strongest = min(RUNGS.index(each.rung) for each in found)
     chosen = next(each for each in found if RUNGS.index(each.rung) == strongest)
     return chosen.logged.index, found
+
+
+def _records(signed: Statement, measured: Measurement) -> bool:
+    """Whether a statement is a capture of this image."""
+    digests = signed.payload.get("digests")
+    return signed.kind == "capture" and strongest_match(measured.digests, cast("Digests", digests)).rung is not None
 
 
 def _lookup(client: LedgerClient, measured: Measurement) -> list[Found]:
@@ -277,5 +298,5 @@ def _report(verdict: Verdict, target: Path, found: list[Found], *, as_json: bool
         output.say(f"{len(found)} records carry a digest of this image; --index chooses another than the earliest:")
         _show(found)
     output.say(f"wrote {output.printable(target)}: {verdict.result}, {output.printable(verdict.reason)}")
-    if verdict.result == DOES_NOT_MATCH:
-        output.note("the evidence is sound, and this image is not the one that was recorded")
+    if _differs(verdict):
+        output.note("this image is not the one that was recorded")

@@ -28,6 +28,8 @@ class Beside:
 
 def beside(image: Path, *, out: Path | None = None, named: bool = True) -> Beside:
     """What belongs to `image`: next to it, or in the directory `out` under the same name."""
+    if not image.name:
+        raise FileError(f"{image}: Is a directory")
     base = image if out is None else out / image.name
 
     def with_suffix(suffix: str) -> Path:

@@ -67,6 +67,8 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         table.add_column(Text(column), overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
+    if sys.stdout is None:
+        return
     width = None if sys.stdout.isatty() else _PIPED_WIDTH
     console = Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
@@ -76,6 +78,8 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 def note(text: str) -> None:
     """One line for the person at the keyboard, on standard error."""
+    if sys.stderr is None:
+        return
     try:
         sys.stderr.write(printable(text) + "\n")
         sys.stderr.flush()
@@ -86,7 +90,7 @@ def note(text: str) -> None:
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on standard error, if that is a terminal and there is something to wait for; call it with steps done."""
-    if total < 2 or not sys.stderr.isatty():
+    if total < 2 or sys.stderr is None or not sys.stderr.isatty():
         yield lambda _: None
         return
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -98,6 +102,8 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _write(text: str) -> None:
+    if sys.stdout is None:
+        return  # it was closed before we began: the exit code is what is wanted
     try:
         sys.stdout.write(text)
         sys.stdout.flush()

@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from platemark import files
+from platemark.cli import output
 from platemark.errors import KeyFileError
 from platemark.key_files import read_private
 from platemark.keys import PrivateKey
@@ -21,7 +22,7 @@ _MAX = 4096
 def given_passphrase(file: Path | None, *, variable: str = "PLATEMARK_PASSPHRASE") -> bytes | None:
     """The first line of `file`, else the environment's, else None. Raises FileError, KeyFileError for an empty one."""
     if file is not None:
-        line = files.read(file, limit=_MAX).split(b"\n", 1)[0].removesuffix(b"\r")
+        line = files.read(file, limit=_MAX, pipe=True).split(b"\n", 1)[0].removesuffix(b"\r")
         if not line:
             raise KeyFileError(f"{file}: the first line, which is the passphrase, is empty")
         return line
@@ -33,6 +34,8 @@ def new_passphrase(file: Path | None, *, ask: bool) -> bytes | None:
     """The passphrase of a key to be made; None leaves it unencrypted."""
     given = given_passphrase(file)
     if given is None and ask:
+        if sys.stdin is None or not sys.stdin.isatty():
+            raise KeyFileError("--ask-passphrase needs a terminal; use --passphrase-file FILE or PLATEMARK_PASSPHRASE")
         answer: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True)
         return answer.encode()
     return given
@@ -41,10 +44,21 @@ def new_passphrase(file: Path | None, *, ask: bool) -> bytes | None:
 def open_key(path: Path, passphrase_file: Path | None, *, variable: str = "PLATEMARK_PASSPHRASE") -> PrivateKey:
     """The private key in `path`; asks for its passphrase when it needs one and a terminal is there. Raises KeyFileError."""
     passphrase = given_passphrase(passphrase_file, variable=variable)
-    if passphrase is None and sys.stdin.isatty() and _is_encrypted(path):
+    if passphrase is None and sys.stdin is not None and sys.stdin.isatty() and _is_encrypted(path):
         answer: str = typer.prompt(f"Passphrase of {path}", hide_input=True, err=True)
         passphrase = answer.encode()
-    return read_private(path, passphrase)
+    opened = read_private(path, passphrase)
+    _warn_of_readers(path)
+    return opened
+
+
+def _warn_of_readers(path: Path) -> None:
+    """Say so when others on this machine can read a private key; it is used all the same."""
+    if os.name == "nt":
+        return
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        output.note(f"platemark: {path}: mode {mode:04o}, so others on this machine can read this key; chmod 600 it")
 
 
 def _is_encrypted(path: Path) -> bool:

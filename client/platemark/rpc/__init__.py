@@ -13,6 +13,7 @@ from platemark.rpc.errors import (
     RpcError,
     TooLargeError,
     UnavailableError,
+    UnreachableError,
     Violation,
 )
 from platemark.rpc.model import (
@@ -58,6 +59,7 @@ __all__ = [
     "TooLargeError",
     "Trusted",
     "UnavailableError",
+    "UnreachableError",
     "Violation",
     "Wait",
 ]

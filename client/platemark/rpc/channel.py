@@ -39,10 +39,11 @@ class Tls:
 
 
 def open_channel(target: str, tls: Tls | None) -> grpc.aio.Channel:
-    """A channel to `target` (address:port or any gRPC name). Nothing is sent yet; must run inside an event loop.
+    """A channel to `target` (HOST:PORT or unix:PATH). Nothing is sent yet; must run inside an event loop.
 
-    Raises RpcError: a TLS file cannot be read, or plain text was asked for to a host that is not loopback.
+    Raises RpcError: a target of another form, a TLS file that cannot be read, plain text to a host that is not loopback.
     """
+    _check_target(target)
     options: list[tuple[str, int | str]] = [
         ("grpc.max_receive_message_length", MAX_MESSAGE),
         ("grpc.max_send_message_length", MAX_MESSAGE),
@@ -57,11 +58,25 @@ def open_channel(target: str, tls: Tls | None) -> grpc.aio.Channel:
     ]
     if tls is None:
         if not _is_local(target):
-            raise RpcError(f"{target}: plain text is for loopback only; give the ledger's TLS certificate authority")
+            raise RpcError(
+                f"{target}: plain text is for loopback only; give the ledger's TLS certificate authority "
+                "(--tls-ca FILE, or --tls-ca system)"
+            )
         return grpc.aio.insecure_channel(target, options=options)
     if tls.server_name is not None:
         options.append(("grpc.ssl_target_name_override", tls.server_name))
     return grpc.aio.secure_channel(target, _credentials(tls), options=options)
+
+
+def _check_target(target: str) -> None:
+    """GRPC itself takes a port of 99999 for another one, and looks up anything else as a name."""
+    if target.startswith("unix:"):
+        return
+    if "://" in target:
+        raise RpcError(f"{target}: give HOST:PORT, without {target.partition('://')[0]}://")
+    host, _, port = target.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) <= 65535):
+        raise RpcError(f"{target}: not HOST:PORT")
 
 
 def _credentials(tls: Tls) -> grpc.ChannelCredentials:

@@ -63,6 +63,7 @@ class LedgerClient:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         draw: Callable[[], float] = random.random,
     ) -> None:
+        self._target = target
         self._channel = open_channel(target, tls)
         self._stub = ledger_pb2_grpc.LedgerStub(self._channel)
         self._trusted = trusted or Trusted()
@@ -241,7 +242,7 @@ class LedgerClient:
 
     async def _pause_or_raise(self, error: grpc.aio.AioRpcError, failures: int, left: float | None) -> None:
         """Wait before the next attempt; raise ours when none can help or none fits in the seconds that are left."""
-        ours = faults.translate(error)
+        ours = faults.translate(error, self._target)
         pause = self._retry.pause(failures, self._draw())
         if not faults.may_repeat(ours) or failures >= self._retry.attempts or (left is not None and pause >= left):
             raise ours from error

@@ -1,7 +1,8 @@
 """What can go wrong in a call to a ledger.
 
 RpcError                    (platemark.errors) the root
-├── UnavailableError        not reachable, draining, overloaded or stopped: the same call may be made again
+├── UnavailableError        draining, overloaded or stopped: the same call may be made again
+│   └── UnreachableError    nothing that speaks gRPC answers at the address
 ├── DeadlineError           no answer in time; an append may have been logged, and appending again is safe
 ├── RefusedError            the ledger will not do this; `info` is its stable code, `violations` name fields
 │   ├── NotFoundError       it has no such statement
@@ -27,6 +28,7 @@ __all__ = [
     "RpcError",
     "TooLargeError",
     "UnavailableError",
+    "UnreachableError",
     "Violation",
 ]
 
@@ -46,6 +48,12 @@ class UnavailableError(RpcError):
     """The ledger cannot be reached or takes no calls now. The same call may be made again."""
 
     code = "unavailable"
+
+
+class UnreachableError(UnavailableError):
+    """No ledger answers at the address."""
+
+    code = "unreachable"
 
 
 class DeadlineError(RpcError):

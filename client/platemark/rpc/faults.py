@@ -17,6 +17,7 @@ from platemark.rpc.errors import (
     RefusedError,
     TooLargeError,
     UnavailableError,
+    UnreachableError,
     Violation,
 )
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["may_repeat", "refused", "translate"]
 
+# gRPC's own words; what follows the last colon is the operating system's.
+_NO_CONNECTION = "failed to connect to all addresses"
 _DETAILS = "grpc-status-details-bin"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _AGAIN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
@@ -41,13 +44,13 @@ _REFUSALS = {
 }
 
 
-def translate(error: AioRpcError) -> RpcError:
-    """Our error for a failed call."""
+def translate(error: AioRpcError, target: str = "the address") -> RpcError:
+    """Our error for a failed call to `target`."""
     code, text = error.code(), error.details() or error.code().name
     # CANCELLED from the other side (our own cancelling raises CancelledError) is how a server's shutdown drops a call that it
     # had not looked at yet.
     if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
-        return UnavailableError(text)
+        return _unavailable(text, target)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineError(text)
     info, violations = _details(error)
@@ -60,6 +63,13 @@ def translate(error: AioRpcError) -> RpcError:
         kind = NotFoundError if code is grpc.StatusCode.NOT_FOUND else RefusedError
         return kind(text, info=info, violations=violations)
     return LedgerFaultError(f"{code.name}: {text}")
+
+
+def _unavailable(text: str, target: str) -> UnavailableError:
+    if _NO_CONNECTION not in text:
+        return UnavailableError(text)
+    reason = text.rpartition(": ")[2]
+    return UnreachableError(f"no ledger answers at {target} ({reason}): is it running, and is the address right?")
 
 
 def may_repeat(error: RpcError) -> bool:

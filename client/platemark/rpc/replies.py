@@ -27,17 +27,20 @@ def appended(reply: pb.AppendResponse, checkpoint: SignedCheckpoint, sent: Seque
     """One outcome per statement sent; each logged one has the id of what was sent and is proven."""
     if len(reply.outcomes) != len(sent):
         raise BadReplyError("outcomes", f"{len(reply.outcomes)} for {len(sent)} statements")
-    outcomes = []
-    for position, (outcome, raw) in enumerate(zip(reply.outcomes, sent, strict=True)):
-        outcomes.append(_outcome(outcome, checkpoint, raw, f"outcomes[{position}]"))
-    return model.Appended(tuple(outcomes), checkpoint)
+    paths = merkle.PathVerifier(checkpoint.checkpoint.size, checkpoint.checkpoint.root)
+    outcomes = tuple(
+        _outcome(outcome, checkpoint, paths, raw, f"outcomes[{position}]")
+        for position, (outcome, raw) in enumerate(zip(reply.outcomes, sent, strict=True))
+    )
+    return model.Appended(outcomes, checkpoint)
 
 
 def stored(
     reply: pb.GetStatementResponse, checkpoint: SignedCheckpoint, *, index: int | None, id: bytes | None
 ) -> model.Stored:
     """The statement that was asked for, proven."""
-    statement = _proven(reply.statement, checkpoint, "statement")
+    paths = merkle.PathVerifier(checkpoint.checkpoint.size, checkpoint.checkpoint.root)
+    statement = _proven(reply.statement, checkpoint, paths, "statement")
     _check_asked("statement.index", statement.index, index)
     if id is not None and statement.id != id:
         raise BadReplyError("statement.id", "another statement than was asked for")
@@ -46,8 +49,9 @@ def stored(
 
 def page(reply: pb.LookupResponse, checkpoint: SignedCheckpoint, *, from_index: int) -> model.Page:
     """The statements of the reply, proven and in ascending order."""
+    paths = merkle.PathVerifier(checkpoint.checkpoint.size, checkpoint.checkpoint.root)
     found = tuple(
-        _proven(each, checkpoint, f"statements[{position}]") for position, each in enumerate(reply.statements)
+        _proven(each, checkpoint, paths, f"statements[{position}]") for position, each in enumerate(reply.statements)
     )
     following = reply.next_index if reply.HasField("next_index") else None
     _check_order(found, from_index, following)
@@ -78,7 +82,7 @@ def evidence(
         content = bundle.from_members(members)
     except EvidenceError as error:
         raise BadReplyError(f"members.{error.field}", error.reason) from error
-    for each in (content.record, *content.enrolments, *content.policies):
+    for each in (content.record, *content.enrolments, *content.policies, *content.revocation):
         _check_proof(each, checkpoint)
     if id is not None and _id(content.record.statement, "members.statement.cose") != id:
         raise BadReplyError("members.statement.cose", "it is another statement than was asked for")
@@ -108,14 +112,20 @@ def consistency(
     return model.ConsistencyProof(reply.old_size, reply.new_size, _path(reply.path, "path"), checkpoint)
 
 
-def _outcome(outcome: pb.AppendResponse.Outcome, checkpoint: SignedCheckpoint, raw: bytes, field: str) -> model.Outcome:
+def _outcome(
+    outcome: pb.AppendResponse.Outcome,
+    checkpoint: SignedCheckpoint,
+    paths: merkle.PathVerifier,
+    raw: bytes,
+    field: str,
+) -> model.Outcome:
     which = outcome.WhichOneof("result")
     if which == "refused":
         return faults.refused(outcome.refused)
     if which != "logged":
         raise BadReplyError(field, "neither logged nor refused")
     logged = outcome.logged
-    statement = _proven(logged.statement, checkpoint, f"{field}.logged")
+    statement = _proven(logged.statement, checkpoint, paths, f"{field}.logged")
     if statement.statement != raw:
         if not logged.duplicate:
             raise BadReplyError(f"{field}.logged", "the log holds other bytes than those sent, yet calls it new")
@@ -134,10 +144,16 @@ def _check_proof(proven: bundle.Proven, checkpoint: SignedCheckpoint) -> None:
         raise BadReplyError("members", "a proof leads to another checkpoint than the reply's")
 
 
-def _proven(message: pb.LoggedStatement, checkpoint: SignedCheckpoint, field: str) -> model.LoggedStatement:
+def _proven(
+    message: pb.LoggedStatement, checkpoint: SignedCheckpoint, paths: merkle.PathVerifier, field: str
+) -> model.LoggedStatement:
+    """The statement of a message; `paths` verifies against the checkpoint, and shares the work between neighbours."""
     statement = _statement(message, checkpoint, field)
-    entry = hashlib.sha256(statement.statement).digest()
-    _verify(statement.index, entry, statement.inclusion_path, checkpoint, f"{field}.inclusion_path")
+    leaf = merkle.leaf_hash(hashlib.sha256(statement.statement).digest())
+    try:
+        paths.verify(statement.index, leaf, statement.inclusion_path)
+    except ProofError as error:
+        raise BadReplyError(f"{field}.inclusion_path", str(error)) from error
     return statement
 
 
@@ -159,8 +175,9 @@ def _statement(message: pb.LoggedStatement, checkpoint: SignedCheckpoint, field:
 
 
 def _id(statement: bytes, field: str) -> bytes:
+    """The id that a statement has; what it says is for whoever reads it, with the trust of whoever reads it."""
     try:
-        return cose.decode(statement).id
+        return cose.identify(statement)
     except CoseError as error:
         raise BadReplyError(f"{field}.statement", str(error)) from error
 
@@ -176,7 +193,10 @@ def _verify(index: int, entry: bytes, path: tuple[bytes, ...], checkpoint: Signe
 
 
 def _path(path: Sequence[bytes], field: str) -> tuple[bytes, ...]:
-    return tuple(_hash(each, field) for each in path)
+    found = tuple(path)
+    if not {merkle.HASH_SIZE}.issuperset(map(len, found)):
+        raise BadReplyError(field, f"not every hash has {merkle.HASH_SIZE} bytes")
+    return found
 
 
 def _hash(value: bytes, field: str) -> bytes:
