@@ -13,14 +13,13 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeAlias, cast
+from typing import cast
 
 from platemark import cbor, merkle
 from platemark.errors import AttributeTreeError, CborError, ProofError
+from platemark.rungs import AttributeValue
 
 __all__ = ["KINDS", "REGISTRY", "SLOTS", "AttributeValue", "Disclosure", "Opening", "commit", "decode_disclosure"]
-
-AttributeValue: TypeAlias = "str | int | bytes | None"
 
 SLOTS = 64
 _MAX_VALUE = 4096

@@ -25,7 +25,7 @@ from platemark.schema import (
 if TYPE_CHECKING:
     from platemark.cbor import Value
 
-__all__ = ["CHAINED", "KINDS", "LOG_BOUND", "MAX_LIFETIME", "ORIGINS", "ROLES", "SIGNERS", "TIME_FIELD"]
+__all__ = ["CHAINED", "KINDS", "LOG_BOUND", "ORIGINS", "ROLES", "SIGNERS", "TIME_FIELD"]
 
 ROLES = ("modality", "sensor", "gateway", "operator", "registrar")
 ORIGINS = {
@@ -54,7 +54,6 @@ TIME_FIELD = dict.fromkeys(CHAINED, "at") | {"capture": "captured", "segment": "
 _time = integer()
 _id = blob(32)
 _hash = blob(32)
-MAX_LIFETIME = (1 << 63) - 1
 
 
 def _digest(value: Value, field: str) -> None:

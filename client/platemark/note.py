@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 from platemark.errors import KeyFormatError, NoteError, SignatureError
-from platemark.keys import EDDSA, Ed25519Verifier, load_public
+from platemark.keys import ED25519_PREFIX, EDDSA, Ed25519Verifier, load_public
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,7 +27,6 @@ __all__ = ["ED25519", "MAX_NOTE", "Note", "NoteSigner", "NoteVerifier", "decode_
 ED25519 = 0x01
 MAX_NOTE = 256 * 1024
 _MAX_SIGNATURES = 100
-_ED25519_SPKI = bytes.fromhex("302a300506032b6570032100")
 _SIGNATURE_LINE = re.compile("\u2014 ([^ ]+) ([A-Za-z0-9+/]+={0,2})")
 
 
@@ -145,7 +144,7 @@ def parse_vkey(vkey: str) -> NoteVerifier:
     data = decode_base64(encoded, "vkey")
     if len(data) != 33 or data[0] != ED25519:
         raise NoteError("vkey", "not an Ed25519 note key (type 0x01)")
-    key = load_public(_ED25519_SPKI + data[1:], field="vkey")
+    key = load_public(ED25519_PREFIX + data[1:], field="vkey")
     verifier = NoteVerifier(name, cast("Ed25519Verifier", key))
     if verifier.key_id.hex() != key_id:
         raise NoteError("vkey", "the key id does not belong to this name and key")

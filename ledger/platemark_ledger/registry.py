@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, cast
 
 from platemark import cbor
-from platemark.kinds import MAX_LIFETIME
+from platemark.schema import MAX_INTEGER
 from platemark.statement import policy_issuer
 from platemark_ledger.errors import Refusal, StoreError
 from platemark_ledger.grants import (
@@ -350,8 +350,8 @@ def _grants_of(statement: Statement, issuer: str) -> list[tuple[bytes, Grant]]:
     def grant(role: str, uri: str, low: int, high: int) -> Grant:
         return Grant(role, uri, low, high, since=-1, until=None, by_policy=True)
 
-    granted = [(spki, grant("policy", issuer, 0, MAX_LIFETIME)) for spki in cast("list[bytes]", payload["keys"])]
-    granted += [(spki, grant("log", issuer, 0, MAX_LIFETIME)) for spki in cast("list[bytes]", payload["log_keys"])]
+    granted = [(spki, grant("policy", issuer, 0, MAX_INTEGER)) for spki in cast("list[bytes]", payload["keys"])]
+    granted += [(spki, grant("log", issuer, 0, MAX_INTEGER)) for spki in cast("list[bytes]", payload["log_keys"])]
     granted += [
         (each.key, grant("registrar", each.issuer, each.not_before, each.not_after)) for each in registrars_of(payload)
     ]
