@@ -28,7 +28,10 @@ _LIST_ONE = pb.ListStatementsRequest(limit=1)
 
 @contextmanager
 def mute(address: str, request: Message, *, calls: int) -> Iterator[socket.socket]:
-    """A connection (HTTP/2, RFC 9113) with so many calls whose window of 0 lets not one byte of an answer through."""
+    """A connection (HTTP/2, RFC 9113) with so many calls whose window of 0 lets not one byte of an answer through.
+
+    The block begins when the ledger has begun to answer every one of them: headers are not subject to the window.
+    """
     host, port = address.rsplit(":", 1)
     method = type(request).__name__.removesuffix("Request")
     fields = {
@@ -44,11 +47,17 @@ def mute(address: str, request: Message, *, calls: int) -> Iterator[socket.socke
     body = b"\0" + struct.pack(">I", len(message)) + message
     with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(_PREFACE + _frame(_SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW_SIZE, 0)))
-        connection.recv(1)  # their settings have come, so ours may be acknowledged and are in force
+        frames = _frames(connection)
+        assert next(frames)[0] == _SETTINGS  # theirs have come, so ours may be acknowledged and are in force
         connection.sendall(_frame(_SETTINGS, _ACK, 0, b""))
         for stream in range(1, 2 * calls, 2):
             connection.sendall(_frame(_HEADERS, _END_HEADERS, stream, headers))
             connection.sendall(_frame(_DATA, _END_STREAM, stream, body))
+        begun: set[int] = set()
+        while len(begun) < calls:
+            kind, stream = next(frames)
+            if kind == _HEADERS:
+                begun.add(stream)
         yield connection
 
 
@@ -113,16 +122,15 @@ def _remarks(live: Live, count: int) -> Writer:
 
 
 def _refusal(live: Live, request: Message) -> Said | None:
-    """What the ledger says once too much is under way; None if it never does."""
+    """What the ledger says when too much is under way; None if it answers."""
     with grpc.insecure_channel(live.address) as channel:
         call = getattr(ledger_pb2_grpc.LedgerStub(channel), type(request).__name__.removesuffix("Request"))
-        for _ in range(10_000):
-            try:
-                answer = call(request)
-                if isinstance(request, pb.ListStatementsRequest):
-                    list(answer)
-            except grpc.RpcError as error:
-                return said(error)
+        try:
+            answer = call(request)
+            if isinstance(request, pb.ListStatementsRequest):
+                list(answer)
+        except grpc.RpcError as error:
+            return said(error)
     return None
 
 
@@ -130,6 +138,23 @@ def _resident(live: Live) -> int:
     """Bytes of memory that the one worker holds."""
     pages = int(Path(f"/proc/{live.workers[0]}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _frames(connection: socket.socket) -> Iterator[tuple[int, int]]:
+    """Kind and stream of each frame (RFC 9113 4.1) that comes."""
+    while True:
+        head = _exactly(connection, 9)
+        _exactly(connection, int.from_bytes(head[:3], "big"))
+        yield head[3], int.from_bytes(head[5:], "big")
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = connection.recv(size - len(data))
+        assert more, "the ledger closed the connection before it had answered"
+        data += more
+    return data
 
 
 def _string(text: str) -> bytes:
