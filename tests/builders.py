@@ -28,6 +28,7 @@ __all__ = [
     "CAMERA",
     "END",
     "LOG_KEY",
+    "LOG_KEY_PQ",
     "MODALITY",
     "NOW",
     "ORIGIN",
@@ -121,6 +122,7 @@ def party(name: str, algorithm: Algorithm = "p256") -> Party:
 
 POLICY_KEY = key("policy", "ed25519")
 LOG_KEY = key("log", "ed25519")
+LOG_KEY_PQ = key("log", "mldsa44")
 REGISTRAR = party("registrar")
 MODALITY = party("modality")
 CAMERA = party("camera", "ed25519")
@@ -172,6 +174,7 @@ class Log:
     policy_keys: Sequence[Key] = (POLICY_KEY,)
     threshold: int = 1
     log_key: Key = LOG_KEY
+    log_key_pq: Key | None = None
     registrars: Sequence[Party] = (REGISTRAR,)
     statements: list[bytes] = field(default_factory=list)
     _chains: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
@@ -194,7 +197,7 @@ class Log:
             "prev": None,
             "keys": cast("list[Value]", sorted(each.spki for each in self.policy_keys)),
             "threshold": self.threshold,
-            "log_keys": [self.log_key.spki],
+            "log_keys": [*sorted(each.spki for each in (self.log_key, self.log_key_pq) if each is not None)],
             "registrars": [registrar_entry(each) for each in self.registrars],
             "limits": {"statement": 61440, "skew_ns": 10**10},
             **changes,

@@ -13,6 +13,7 @@ from typing import cast
 import builders
 from platemark import merkle, statement
 from platemark.checkpoint import open_checkpoint
+from platemark.cosignature import CosignatureSigner
 from platemark.note import NoteSigner
 from platemark_ledger import digests, genesis
 from platemark_ledger.anchor import Anchor, Anchored
@@ -72,7 +73,9 @@ class Founded:
 
     def open(self) -> Ledger:
         """Open it, with all the checks of a start."""
-        return open_ledger(self.paths, signers=self.signers, now_ns=self.clock)
+        second = self.log.log_key_pq
+        cosigner = None if second is None else CosignatureSigner(self.log.origin, second)
+        return open_ledger(self.paths, signers=self.signers, cosigner=cosigner, now_ns=self.clock)
 
     def made(self, *indices: int) -> list[bytes]:
         """The statements that `log` built under these numbers."""

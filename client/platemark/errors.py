@@ -9,6 +9,7 @@ PlatemarkError                 the root; `str()` is one sentence for a person, `
 │   │   └── UnknownKindError   a version or kind that this release does not know
 │   ├── AttributeTreeError     an opening or disclosure that is not well formed (proto/attributes.md)
 │   ├── NoteError              not a signed note, checkpoint, tile path or tlog-proof (proto/log.md)
+│   ├── WitnessPolicyError     not a witness policy (proto/log.md section 8); `field` names the line
 │   ├── EvidenceError          not an evidence bundle, or one past its limits (proto/evidence.md)
 │   └── TrustError             a trust file that cannot be used (proto/evidence.md)
 ├── SignatureError             a signature that does not verify
@@ -54,6 +55,7 @@ __all__ = [
     "StatementError",
     "TrustError",
     "UnknownKindError",
+    "WitnessPolicyError",
 ]
 
 
@@ -109,6 +111,10 @@ class AttributeTreeError(FormatError):
 
 class NoteError(FormatError):
     """Not a signed note, checkpoint, tile path or tlog-proof."""
+
+
+class WitnessPolicyError(FormatError):
+    """Not a witness policy; `field` names the line."""
 
 
 class EvidenceError(FormatError):

@@ -22,7 +22,18 @@ if TYPE_CHECKING:
 
     from platemark.keys import Signer
 
-__all__ = ["ED25519", "MAX_NOTE", "Note", "NoteSigner", "NoteVerifier", "decode_base64", "parse", "parse_vkey", "sign"]
+__all__ = [
+    "ED25519",
+    "MAX_NOTE",
+    "Note",
+    "NoteSigner",
+    "NoteVerifier",
+    "check_name",
+    "decode_base64",
+    "parse",
+    "parse_vkey",
+    "sign",
+]
 
 ED25519 = 0x01
 MAX_NOTE = 256 * 1024
@@ -38,7 +49,7 @@ class NoteVerifier:
     key: Ed25519Verifier
 
     def __post_init__(self) -> None:
-        _check_name(self.name, "key name")
+        check_name(self.name, "key name")
 
     @cached_property
     def key_id(self) -> bytes:
@@ -168,7 +179,7 @@ def _signature(line: str, index: int) -> tuple[str, bytes, bytes]:
     if match is None:
         raise NoteError(field, "not a signature line")
     name, encoded = match.groups()
-    _check_name(name, field)
+    check_name(name, field)
     data = decode_base64(encoded, field)
     if len(data) < 5:
         raise NoteError(field, "shorter than a key id and a signature")
@@ -182,6 +193,7 @@ def _check_text(text: str) -> None:
         raise NoteError("note", "a control character")
 
 
-def _check_name(name: str, field: str) -> None:
+def check_name(name: str, field: str) -> None:
+    """Rule N4 of proto/log.md. Raises NoteError."""
     if not name or "+" in name or any(character.isspace() or character < " " for character in name):
         raise NoteError(field, "a key name is not empty and has no space and no plus")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -41,7 +42,7 @@ class Boundary(grpc.aio.ServerInterceptor):
         self._max_unread = max_unread
         self._unread = 0
         self._calls = 0
-        self._streams = 0
+        self._streams: Counter[str] = Counter()  # of each method
         self._draining = False
         self._turned_away = 0
         self._idle = asyncio.Event()
@@ -77,7 +78,9 @@ class Boundary(grpc.aio.ServerInterceptor):
         # The request is read inside the wrapper, so that bytes that are no message get our answer: gRPC's own is INTERNAL.
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
-                self._streaming(handler), request_deserializer=None, response_serializer=handler.response_serializer
+                self._streaming(handler, str(handler_call_details.method)),
+                request_deserializer=None,
+                response_serializer=handler.response_serializer,
             )
         return grpc.unary_unary_rpc_method_handler(
             self._unary(handler, reads=handler_call_details.method not in _WRITES),
@@ -104,12 +107,12 @@ class Boundary(grpc.aio.ServerInterceptor):
 
         return call
 
-    def _streaming(self, handler: _Handler) -> Callable[[bytes, _Context], AsyncIterator[Any]]:
+    def _streaming(self, handler: _Handler, method: str) -> Callable[[bytes, _Context], AsyncIterator[Any]]:
         answer = cast("Callable[[Message, _Context], AsyncGenerator[Any, None]]", handler.unary_stream)
 
         async def call(raw: bytes, context: _Context) -> AsyncIterator[Any]:
             try:
-                with self._admitted(context), self._streaming_admitted():
+                with self._admitted(context), self._streaming_admitted(method):
                     async with aclosing(answer(_read(handler, raw), context)) as messages:
                         async for message in messages:
                             # Returns when the transport has taken it: a reader that does not read holds this one and no more.
@@ -152,17 +155,18 @@ class Boundary(grpc.aio.ServerInterceptor):
         context.add_done_callback(taken)  # type: ignore[arg-type] # the stubs want a class of theirs, not a function
 
     @contextmanager
-    def _streaming_admitted(self) -> Iterator[None]:
-        """A stream lasts as long as its reader likes, so that streams have a bound of their own and never fill that of calls."""
-        if self._streams >= self._max_streams:
+    def _streaming_admitted(self, method: str) -> Iterator[None]:
+        """A stream lasts as long as its reader likes, so that those of a method have a bound of their own and fill no other's."""
+        under_way = self._streams[method]
+        if under_way >= self._max_streams:
             raise CallError(
-                "overloaded", f"{self._streams} listings are under way already; nothing was done, send again"
+                "overloaded", f"{under_way} such streams are under way already; nothing was done, send again"
             )
-        self._streams += 1
+        self._streams[method] += 1
         try:
             yield
         finally:
-            self._streams -= 1
+            self._streams[method] -= 1
 
 
 def _read(handler: _Handler, raw: bytes) -> Message:
