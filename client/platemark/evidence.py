@@ -7,24 +7,17 @@ Rules B1 to B9 of proto/evidence.md.
 
 from __future__ import annotations
 
-import io
 import re
-import struct
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from platemark import cbor
+from platemark import bundle, cbor
+from platemark.bundle import MAX_BUNDLE, MIMETYPE
 from platemark.errors import CborError, EvidenceError
 
 __all__ = ["CONDITIONS", "MAX_BUNDLE", "MIMETYPE", "Evidence", "Proven", "from_bytes", "from_members"]
 
-MIMETYPE = "application/vnd.platemark.evidence+zip"
-MAX_BUNDLE = 16 * 1024 * 1024
-_MAX_MEMBERS = 512
 _MAX_CHAIN = 64
-_END = struct.Struct("<4s4H2LH")
-_REPACKED = "not as it was written (packed again by another program?): ask for the original file"
 # What a ledger may report of the key's chain, in the order in which verdicts show it (proto/statement.md section 6).
 CONDITIONS = (
     "gap",
@@ -36,7 +29,6 @@ CONDITIONS = (
     "clock-future",
     "unknown-reference",
 )
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(?:/[a-z0-9][a-z0-9._-]*)*|README\.txt")
 _NUMBERED = re.compile(r"(enrolment|policy|revocation)/(0|[1-9][0-9]?)\.(cose|tlog-proof)")
 _SINGLE = frozenset({"README.txt", "conditions.cbor", "disclosure.cbor", "proof.tlog-proof", "statement.cose"})
 README = """\
@@ -111,26 +103,24 @@ class Evidence:
 
     def to_bytes(self) -> bytes:
         """The bundle: the same content gives the same bytes everywhere."""
-        return _write(self.members())
+        return bundle.write(self.members())
 
 
 def from_bytes(data: bytes) -> Evidence:
     """The evidence in a bundle. Raises EvidenceError naming the member and the limit or rule that it breaks."""
-    if len(data) > MAX_BUNDLE:
-        raise EvidenceError("bundle", f"{len(data)} bytes, more than {MAX_BUNDLE}")
-    members = _read(data)
+    members = bundle.read(data)
     evidence = from_members(members)
     if members.get("README.txt") != README.encode():
         raise EvidenceError("README.txt", "not the text of this format")
     # One form: whatever differs from what we would write (order, dates, comments, gaps, a lying directory) is refused.
     if evidence.to_bytes() != data:
-        raise EvidenceError("bundle", _REPACKED)
+        raise EvidenceError("bundle", bundle.REPACKED)
     return evidence
 
 
 def from_members(members: Mapping[str, bytes]) -> Evidence:
     """The evidence in named members, as a bundle or a ledger's reply holds them. Raises EvidenceError."""
-    _check_names(members)
+    bundle.check_names(members)
     unknown = {name: members[name] for name in members if name not in _SINGLE and not _NUMBERED.fullmatch(name)}
     return Evidence(
         record=Proven(_member(members, "statement.cose"), _member(members, "proof.tlog-proof")),
@@ -141,15 +131,6 @@ def from_members(members: Mapping[str, bytes]) -> Evidence:
         disclosure=members.get("disclosure.cbor"),
         unknown=unknown or None,
     )
-
-
-def _check_names(members: Mapping[str, bytes]) -> None:
-    """The names that a bundle may have (B2, B3): a ledger's reply ends up as a file that people unpack."""
-    if len(members) >= _MAX_MEMBERS:
-        raise EvidenceError("bundle", f"more than {_MAX_MEMBERS} members")
-    for name in members:
-        if len(name) > 100 or name == "mimetype" or not _NAME.fullmatch(name):
-            raise EvidenceError("bundle", f"member name {name[:80]!r} is refused")
 
 
 def _member(members: Mapping[str, bytes], name: str) -> bytes:
@@ -189,61 +170,3 @@ def _conditions(data: bytes) -> tuple[str, ...]:
     if len(names) != len(items) or len(set(names)) != len(names):
         raise EvidenceError("conditions.cbor", "a condition that this release does not know, or one twice")
     return names
-
-
-def _write(members: Mapping[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as bundle:
-        for name, content in [("mimetype", MIMETYPE.encode()), *members.items()]:
-            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-            info.create_system = 3
-            info.external_attr = 0o100644 << 16
-            bundle.writestr(info, content)
-    return buffer.getvalue()
-
-
-def _check_end(data: bytes) -> None:
-    """The number of members, before zipfile makes an object of each: in the end record, which ends the file (B4)."""
-    end = data[-_END.size :]
-    if len(end) < _END.size or not end.startswith(b"PK\5\6"):
-        if data.startswith(b"PK"):
-            raise EvidenceError("bundle", _REPACKED)
-        raise EvidenceError("bundle", "not a readable ZIP file")
-    count, length = _END.unpack(end)[4:6]
-    if count > _MAX_MEMBERS:
-        raise EvidenceError("bundle", f"more than {_MAX_MEMBERS} members")
-    if length > 512 * _MAX_MEMBERS:
-        raise EvidenceError("bundle", _REPACKED)
-
-
-def _read(data: bytes) -> dict[str, bytes]:
-    """The members after `mimetype`, names checked; nothing here is compressed, so no member exceeds the bundle."""
-    members: dict[str, bytes] = {}
-    try:
-        _check_end(data)
-        with zipfile.ZipFile(io.BytesIO(data)) as bundle:
-            infos = bundle.infolist()
-            if len(infos) > _MAX_MEMBERS:
-                raise EvidenceError("bundle", f"more than {_MAX_MEMBERS} members")
-            if sum(info.file_size for info in infos) > len(data):
-                raise EvidenceError("bundle", _REPACKED)
-            for info in infos:
-                if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-                    raise EvidenceError(info.filename[:80], f"compressed; {_REPACKED}")
-                if info.filename in members or len(info.filename) > 100 or not _NAME.fullmatch(info.filename):
-                    raise EvidenceError("bundle", f"member name {info.filename[:80]!r} is refused")
-                members[info.filename] = bundle.read(info)
-    except (
-        zipfile.BadZipFile,
-        struct.error,
-        OSError,
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        OverflowError,
-    ) as error:
-        raise EvidenceError("bundle", f"not a readable ZIP file ({error})") from None
-    if next(iter(members), None) != "mimetype" or members.pop("mimetype") != MIMETYPE.encode():
-        raise EvidenceError("mimetype", f"the first member is not {MIMETYPE}")
-    return members
