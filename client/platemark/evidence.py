@@ -15,7 +15,18 @@ from platemark import bundle, cbor
 from platemark.bundle import MAX_BUNDLE, MIMETYPE
 from platemark.errors import CborError, EvidenceError
 
-__all__ = ["CONDITIONS", "MAX_BUNDLE", "MIMETYPE", "Evidence", "Proven", "from_bytes", "from_members"]
+__all__ = [
+    "CONDITIONS",
+    "MAX_BUNDLE",
+    "MIMETYPE",
+    "Evidence",
+    "Keystate",
+    "Proven",
+    "Stamp",
+    "Stamped",
+    "from_bytes",
+    "from_members",
+]
 
 _MAX_CHAIN = 64
 # What a ledger may report of the key's chain, in the order in which verdicts show it (proto/statement.md section 6).
@@ -29,16 +40,34 @@ CONDITIONS = (
     "clock-future",
     "unknown-reference",
 )
-_NUMBERED = re.compile(r"(enrolment|policy|revocation)/(0|[1-9][0-9]?)\.(cose|tlog-proof)")
-_SINGLE = frozenset({"README.txt", "conditions.cbor", "disclosure.cbor", "proof.tlog-proof", "statement.cose"})
+_NUMBER = "(?:0|[1-9][0-9]?)"
+_NUMBERED = re.compile(
+    rf"(?:enrolment|policy|revocation)/{_NUMBER}\.(?:cose|tlog-proof)|keystate/0\.(?:cose|tlog-proof)"
+    rf"|receipt/{_NUMBER}\.receipt|time/{_NUMBER}\.tsr|time/{_NUMBER}-{_NUMBER}\.crl"
+)
+_SINGLE = frozenset(
+    {
+        "README.txt",
+        "conditions.cbor",
+        "disclosure.cbor",
+        "keystate/leaf.cbor",
+        "proof.tlog-proof",
+        "statement.cose",
+        "time/checkpoint",
+        "time/consistency.cbor",
+    }
+)
 README = """\
 This is a Platemark evidence bundle: what a transparency ledger recorded about one image.
 
 statement.cose     what the capturing device signed: digests of the image, its time, its key
 proof.tlog-proof   that this statement is in the ledger, under a signed checkpoint
+receipt/           the same as COSE receipts, for other verifiers
 enrolment/         who allowed the device's key, nearest first, each with its proof
 policy/            the ledger's own rules, signed by its policy keys, each with its proof
 revocation/        the statement that revoked the device's key, if there is one
+keystate/          what the ledger says of the device's key at a later time
+time/              time stamps of independent authorities over an earlier checkpoint
 conditions.cbor    what the ledger reported about the device's chain of statements (not signed)
 disclosure.cbor    attributes that the holder of the image chose to show, if any
 
@@ -59,12 +88,42 @@ class Proven:
 
 
 @dataclass(frozen=True)
+class Stamp:
+    """A whole RFC 3161 response (DER), and the revocation lists (DER) that were fetched when it was made."""
+
+    response: bytes
+    crls: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stamped:
+    """Time stamps over a published checkpoint that covers the record.
+
+    `checkpoint` is its signed note, `consistency` the path from it to the checkpoint of the proofs (proto/evidence.md
+    section 1), and `stamps`, at least one, are over its log note.
+    """
+
+    checkpoint: bytes
+    consistency: bytes
+    stamps: tuple[Stamp, ...]
+
+
+@dataclass(frozen=True)
+class Keystate:
+    """A keystate statement with its proof, and the leaf of the record's key in the tree whose root it states."""
+
+    proven: Proven
+    leaf: bytes
+
+
+@dataclass(frozen=True)
 class Evidence:
     """The content of a bundle; only its form has been checked.
 
     `enrolments[0]` enrols the record's key, each next one its predecessor's registrar; `policies` are all policy
     statements of the log in log order, leaf 0 first. `revocation` is empty, or the statement that revoked the record's
-    key followed by the enrolments of its registrar as in `enrolments`. `unknown` holds members of a later release,
+    key followed by the enrolments of its registrar as in `enrolments`. `receipts` say the same as the record's proof, in
+    COSE. `unknown` holds members of a later release,
     which are not read.
     """
 
@@ -74,6 +133,9 @@ class Evidence:
     revocation: tuple[Proven, ...] = ()
     conditions: tuple[str, ...] = ()
     disclosure: bytes | None = None
+    receipts: tuple[bytes, ...] = ()
+    keystate: Keystate | None = None
+    stamped: Stamped | None = None
     unknown: Mapping[str, bytes] | None = None
 
     def with_disclosure(self, disclosure: bytes | None) -> Evidence:
@@ -99,6 +161,8 @@ class Evidence:
             for index, proven in enumerate(chain):
                 members[f"{folder}/{index}.cose"] = proven.statement
                 members[f"{folder}/{index}.tlog-proof"] = proven.proof
+        members |= {f"receipt/{index}.receipt": each for index, each in enumerate(self.receipts)}
+        members |= _keystate_members(self.keystate) | _stamped_members(self.stamped)
         return {name: members[name] for name in sorted(members)}
 
     def to_bytes(self) -> bytes:
@@ -129,6 +193,9 @@ def from_members(members: Mapping[str, bytes]) -> Evidence:
         revocation=_chain(members, "revocation"),
         conditions=_conditions(_member(members, "conditions.cbor")),
         disclosure=members.get("disclosure.cbor"),
+        receipts=_run(members, "receipt/{}.receipt"),
+        keystate=_keystate(members),
+        stamped=_stamped(members),
         unknown=unknown or None,
     )
 
@@ -145,10 +212,61 @@ def _chain(members: Mapping[str, bytes], folder: str) -> tuple[Proven, ...]:
         raise EvidenceError(folder, "a statement without its proof, or a proof without its statement")
     if count // 2 > _MAX_CHAIN:
         raise EvidenceError(folder, f"more than {_MAX_CHAIN} statements")
-    return tuple(
-        Proven(_member(members, f"{folder}/{index}.cose"), _member(members, f"{folder}/{index}.tlog-proof"))
-        for index in range(count // 2)
-    )
+    return tuple(_proven(members, f"{folder}/{index}") for index in range(count // 2))
+
+
+def _proven(members: Mapping[str, bytes], name: str) -> Proven:
+    return Proven(_member(members, f"{name}.cose"), _member(members, f"{name}.tlog-proof"))
+
+
+def _run(members: Mapping[str, bytes], name: str) -> tuple[bytes, ...]:
+    """The members called `name` with 0, 1 and so on, which have no gap."""
+    pattern = re.compile(re.escape(name).replace(r"\{\}", _NUMBER))
+    count = sum(1 for each in members if pattern.fullmatch(each))
+    if count > _MAX_CHAIN:
+        raise EvidenceError(name.format("N"), f"more than {_MAX_CHAIN} of these")
+    return tuple(_member(members, name.format(index)) for index in range(count))
+
+
+def _keystate(members: Mapping[str, bytes]) -> Keystate | None:
+    if not {"keystate/0.cose", "keystate/0.tlog-proof", "keystate/leaf.cbor"} & set(members):
+        return None
+    return Keystate(_proven(members, "keystate/0"), _member(members, "keystate/leaf.cbor"))
+
+
+def _keystate_members(keystate: Keystate | None) -> dict[str, bytes]:
+    if keystate is None:
+        return {}
+    return {
+        "keystate/0.cose": keystate.proven.statement,
+        "keystate/0.tlog-proof": keystate.proven.proof,
+        "keystate/leaf.cbor": keystate.leaf,
+    }
+
+
+def _stamped(members: Mapping[str, bytes]) -> Stamped | None:
+    responses = _run(members, "time/{}.tsr")
+    stamps = tuple(Stamp(response, _run(members, f"time/{index}-{{}}.crl")) for index, response in enumerate(responses))
+    given = {name for name in members if name.startswith("time/") and (name in _SINGLE or _NUMBERED.fullmatch(name))}
+    if not given:
+        return None
+    if not stamps:
+        raise EvidenceError("time/0.tsr", "missing")
+    stamped = Stamped(_member(members, "time/checkpoint"), _member(members, "time/consistency.cbor"), stamps)
+    stray = given - set(_stamped_members(stamped))
+    if stray:
+        raise EvidenceError(min(stray), "a revocation list of no time stamp, or out of its order")
+    return stamped
+
+
+def _stamped_members(stamped: Stamped | None) -> dict[str, bytes]:
+    if stamped is None:
+        return {}
+    members = {"time/checkpoint": stamped.checkpoint, "time/consistency.cbor": stamped.consistency}
+    for number, stamp in enumerate(stamped.stamps):
+        members[f"time/{number}.tsr"] = stamp.response
+        members |= {f"time/{number}-{index}.crl": crl for index, crl in enumerate(stamp.crls)}
+    return members
 
 
 def _conditions(data: bytes) -> tuple[str, ...]:
