@@ -10,7 +10,8 @@ PlatemarkError                 the root; `str()` is one sentence for a person, `
 │   ├── AttributeTreeError     an opening or disclosure that is not well formed (proto/attributes.md)
 │   ├── NoteError              not a signed note, checkpoint, tile path or tlog-proof (proto/log.md)
 │   ├── EvidenceError          not an evidence bundle, or one past its limits (proto/evidence.md)
-│   └── TrustError             a trust file that cannot be used (proto/evidence.md)
+│   ├── TrustError             a trust file that cannot be used (proto/evidence.md)
+│   └── TimeStampError         a time stamp that proves nothing, and why (proto/time.md)
 ├── SignatureError             a signature that does not verify
 ├── ProofError                 a Merkle proof that does not verify
 ├── KeyFileError               a key file that cannot be read, decrypted or written
@@ -52,6 +53,7 @@ __all__ = [
     "SignatureError",
     "StateError",
     "StatementError",
+    "TimeStampError",
     "TrustError",
     "UnknownKindError",
 ]
@@ -117,6 +119,12 @@ class EvidenceError(FormatError):
 
 class TrustError(FormatError):
     """A trust file that cannot be used."""
+
+
+class TimeStampError(FormatError):
+    """A time stamp that is malformed, of nobody trusted or over something else; `field` and `reason` say which."""
+
+    code = "bad-time-stamp"
 
 
 class SignatureError(PlatemarkError):
