@@ -76,11 +76,11 @@ class TokenInfo:
 
 @dataclass(frozen=True)
 class Signer:
-    """The one SignerInfo: who signed, with which hashes, and the certificates (hash name, digest) it commits itself to."""
+    """The one SignerInfo: who signed, with which hash, and the certificates (hash name, digest) it commits itself to."""
 
     issuer: bytes
     serial: int
-    hashes: tuple[str, ...]
+    hash_algorithm: str
     certificate_ids: tuple[tuple[str, bytes], ...]
 
 
@@ -216,9 +216,10 @@ def _signer(node: Node) -> Signer:
     fields.take(OCTET_STRING, "signature")
     fields.optional(context(1))
     fields.end()
-    fixed = _SIGNATURES[algorithm] or digest
-    hashes = (digest,) if fixed == digest else (digest, fixed)
-    return Signer(issuer, serial, hashes, _certificate_ids(attributes))
+    # OpenSSL takes the hash from digestAlgorithm alone, so a signatureAlgorithm that says another one says nothing true.
+    if _SIGNATURES[algorithm] not in {None, digest}:
+        raise TimeStampError("signerInfo.signatureAlgorithm", "of another hash than digestAlgorithm")
+    return Signer(issuer, serial, digest, _certificate_ids(attributes))
 
 
 def _attributes(node: Node) -> dict[str, Node]:

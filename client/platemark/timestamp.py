@@ -155,7 +155,7 @@ def _judge(
     if authority.not_after is not None and info.time_ns > authority.not_after:
         raise TimeStampError("genTime", f"after {authority.name} is trusted")
     check_path(path, info.time_ns)
-    names = tuple(dict.fromkeys((info.hash_algorithm, *token.signer.hashes, *path_algorithms(path))))
+    names = tuple(dict.fromkeys((info.hash_algorithm, token.signer.hash_algorithm, *path_algorithms(path))))
     weak = algorithms.unacceptable(names, info.time_ns)
     if weak is not None:
         raise TimeStampError("algorithms", f"{weak} is not acceptable at the time of the token")
