@@ -1,14 +1,16 @@
 """Time-stamping authorities for tests, sound ones and such with one fault each; keys are random, times are given."""
 
 import hashlib
+import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
 
 from asn1crypto import algos, tsp
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from platemark.timestamp import Authority
@@ -16,9 +18,15 @@ from platemark_ledger.demo import stamping
 from platemark_ledger.demo.stamping import Stamper
 
 SECOND = 10**9
+Key: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 YEAR = 365 * 86400 * SECOND
 NOON = 1_780_000_000 * SECOND
 """The time of tokens here, Unix ns: in May 2026."""
+
+
+def key(label: str) -> ec.EllipticCurvePrivateKey:
+    """The P-256 key of a name: a test key, which protects nothing."""
+    return ec.derive_private_key(int.from_bytes(hashlib.sha256(label.encode()).digest()) >> 1, ec.SECP256R1())
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,7 @@ class Shop:
 
     root: x509.Certificate
     issuer: x509.Certificate
-    issuer_key: ec.EllipticCurvePrivateKey
+    issuer_key: Key
     stamper: Stamper
 
     @property
@@ -50,32 +58,39 @@ def shop(
     between: bool = False,
     curve: ec.EllipticCurve | None = None,
     ca: bool = True,
+    root_key: Key | None = None,
+    label: str | None = None,
 ) -> Shop:
-    """An authority; `usage` None leaves the extended key usage out, `between` adds an intermediate that tokens embed."""
-    root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(curve or ec.SECP256R1())
+    """An authority; `usage` None leaves the extended key usage out, `between` adds an intermediate that tokens embed.
+
+    With a `label` it is the same every time, but for `curve` and `root_key`; without one it is another every time.
+    """
+    label = label or secrets.token_hex()
+    root_key = root_key or key(f"{label} root")
+    leaf_key = ec.generate_private_key(curve) if curve else key(f"{label} stamps")
     root = certificate("root", "root", root_key, root_key, since=since, until=until, ca=True)
     issuer, issuer_key = root, root_key
     if between:
-        issuer_key = ec.generate_private_key(ec.SECP256R1())
+        issuer_key = key(f"{label} between")
         issuer = certificate("between", "root", issuer_key, root_key, since=since, until=until, ca=ca)
     leaf = certificate(
         "stamps",
         "between" if between else "root",
-        key,
+        leaf_key,
         issuer_key,
         since=since,
         until=until if leaf_until is None else leaf_until,
         usage=usage,
         critical=critical,
     )
-    return Shop(root, issuer, issuer_key, Stamper(leaf, key, (issuer,) if between else ()))
+    return Shop(root, issuer, issuer_key, Stamper(leaf, leaf_key, (issuer,) if between else ()))
 
 
 def certificate(
     subject: str,
     issuer: str,
-    key: ec.EllipticCurvePrivateKey,
-    signer: ec.EllipticCurvePrivateKey,
+    holder: Key,
+    signer: Key,
     *,
     since: int,
     until: int,
@@ -88,15 +103,15 @@ def certificate(
         x509.CertificateBuilder()
         .subject_name(name(subject))
         .issuer_name(name(issuer))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
+        .public_key(holder.public_key())
+        .serial_number(_serial(holder))
         .not_valid_before(moment(since))
         .not_valid_after(moment(until))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
     )
     if usage:
         builder = builder.add_extension(x509.ExtendedKeyUsage(usage), critical=critical)
-    return builder.sign(signer, hashes.SHA256())
+    return builder.sign(signer, hashes.SHA256(), ecdsa_deterministic=_repeatable(signer))
 
 
 def crl(
@@ -106,7 +121,7 @@ def crl(
     following: int | None = NOON + YEAR,
     revoked: int | None = None,
     reason: x509.ReasonFlags | None = x509.ReasonFlags.superseded,
-    key: ec.EllipticCurvePrivateKey | None = None,
+    signer: Key | None = None,
     delta: bool = False,
 ) -> bytes:
     """A list by the issuer of the shop's stamper, which `revoked` (Unix ns) puts on it."""
@@ -120,7 +135,8 @@ def crl(
         if reason is not None:
             entry = entry.add_extension(x509.CRLReason(reason), critical=False)
         builder = builder.add_revoked_certificate(entry.build())
-    return builder.sign(key or shop_.issuer_key, hashes.SHA256()).public_bytes(Encoding.DER)
+    by = signer or shop_.issuer_key
+    return builder.sign(by, hashes.SHA256(), ecdsa_deterministic=_repeatable(by)).public_bytes(Encoding.DER)
 
 
 def info(message: bytes, *, at: int = NOON, algorithm: str = "sha256", **changes: object) -> bytes:
@@ -140,6 +156,11 @@ def info(message: bytes, *, at: int = NOON, algorithm: str = "sha256", **changes
     return encoded
 
 
+def accuracy(**parts: int) -> tsp.Accuracy:
+    """An accuracy of `seconds`, `millis` and `micros`."""
+    return tsp.Accuracy(parts) if parts else tsp.Accuracy.load(b"\x30\x00")
+
+
 def name(common: str) -> x509.Name:
     """A distinguished name of one part."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
@@ -148,3 +169,13 @@ def name(common: str) -> x509.Name:
 def moment(time_ns: int) -> datetime:
     """Unix ns as a datetime in UTC."""
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_ns // 1000)
+
+
+def _serial(holder: Key) -> int:
+    numbers = holder.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return int.from_bytes(hashlib.sha256(numbers).digest()[:8]) >> 1 | 1
+
+
+def _repeatable(signer: Key) -> bool | None:
+    """The nonces of RFC 6979 for a curve, so that the same builder gives the same bytes; no question for RSA."""
+    return None if isinstance(signer, rsa.RSAPrivateKey) else True

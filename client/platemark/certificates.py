@@ -1,7 +1,7 @@
 """X.509 as far as time stamps need it: the path from a signer to a named root, its algorithms, its revocation.
 
 Everything is judged at a time that the caller gives. What a library raises about bytes from outside becomes a
-TimeStampError here, and nothing else does. Rules Z7 to Z12 of proto/time.md.
+TimeStampError here, and nothing else does. Rules Z8 to Z14 of proto/time.md.
 """
 
 from __future__ import annotations
@@ -100,8 +100,9 @@ def path_algorithms(path: Path) -> tuple[str, ...]:
 def revocation_known(path: Path, crls: Sequence[bytes], at_ns: int) -> int | None:
     """Up to when it is known that nothing on the path was revoked for `at_ns`; None: not checked. Unix ns.
 
-    A CRL counts if the issuer on the path signed it, it has no critical extension, and it was in force at `at_ns` or is
-    from later. Raises TimeStampError: a certificate that is revoked for that time, or a CRL that is none.
+    A CRL counts if the issuer on the path signed it and it has no critical extension; it checks a certificate if it was
+    in force at `at_ns` or made later, but not after the certificate's end. Raises TimeStampError: a certificate that is
+    revoked for that time, or a CRL that is none.
     """
     if len(crls) > _MAX_CRLS:
         raise TimeStampError("crls", f"{len(crls)} of them, more than {_MAX_CRLS}")
@@ -181,6 +182,8 @@ def _checked(crl: x509.CertificateRevocationList, subject: x509.Certificate, at_
         if nanoseconds(entry.revocation_date_utc) <= at_ns:
             raise TimeStampError("certificate", "revoked at or before the time of the token")
     made, following = nanoseconds(crl.last_update_utc), crl.next_update_utc
+    if made > nanoseconds(subject.not_valid_after_utc):  # a list need not name certificates that have expired
+        return None
     if made >= at_ns or (following is not None and nanoseconds(following) >= at_ns):
         return made
     return None

@@ -1,7 +1,7 @@
 """The fields of a whole RFC 3161 TimeStampResp, read strictly and without believing any of them.
 
 Structures: RFC 3161 section 2.4.2 (response, TSTInfo), RFC 5652 sections 5.1 and 5.3 (SignedData, SignerInfo), RFC 5035
-(ESSCertIDv2). platemark.timestamp decides whether they mean anything. Rules Z1 to Z6 of proto/time.md.
+(ESSCertIDv2). platemark.timestamp decides whether they mean anything. Rules Z1 to Z7 of proto/time.md.
 """
 
 from __future__ import annotations
@@ -52,7 +52,6 @@ _SIGNATURES: Mapping[str, str | None] = {
     "1.2.840.10045.4.3.2": "SHA-256",
     "1.2.840.10045.4.3.3": "SHA-384",
     "1.2.840.10045.4.3.4": "SHA-512",
-    "1.3.101.112": None,
 }
 _SIGNED_DATA, _TST_INFO = "1.2.840.113549.1.7.2", "1.2.840.113549.1.9.16.1.4"
 _CONTENT_TYPE, _MESSAGE_DIGEST = "1.2.840.113549.1.9.3", "1.2.840.113549.1.9.4"

@@ -3,7 +3,7 @@
 `verify_response` reads the fields strictly (platemark.time_token), builds the path from the signer to a root that the
 caller named, and judges every certificate, hash and key on it at the token's own time; rfc3161-client checks the CMS
 signature and the chain with OpenSSL. No file, no socket, no clock: a token whose authority's certificates have expired
-since still verifies. Rules Z1 to Z15 of proto/time.md.
+since still verifies. Rules Z1 to Z22 of proto/time.md.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-__all__ = ["MAX_RESPONSE", "Authority", "Query", "TimeStamp", "query", "verify_response"]
+__all__ = ["MAX_RESPONSE", "Authority", "Interval", "Query", "TimeStamp", "interval", "query", "verify_response"]
 
 _DIGESTS = {"SHA-1": hashlib.sha1, "SHA-256": hashlib.sha256, "SHA-384": hashlib.sha384, "SHA-512": hashlib.sha512}
 _QUERIES = {"SHA-256": HashAlgorithm.SHA256, "SHA-512": HashAlgorithm.SHA512}
@@ -76,6 +76,11 @@ class TimeStamp:
         return self.time_ns + (self.accuracy_ns or 0)
 
     @property
+    def earliest_ns(self) -> int:
+        """The time before which the token did not exist: with the stated accuracy, if there is one."""
+        return self.time_ns - (self.accuracy_ns or 0)
+
+    @property
     def revocation(self) -> str:
         """`checked` or `not checked`."""
         return "not checked" if self.revocation_known is None else "checked"
@@ -87,6 +92,28 @@ class Query:
 
     request: bytes
     nonce: int
+
+
+@dataclass(frozen=True)
+class Interval:
+    """When something was logged, Unix ns, both ends included; None where nothing shows it."""
+
+    not_earlier_than: int | None
+    not_later_than: int | None
+
+
+def interval(*, over: TimeStamp | None, below: TimeStamp | None) -> Interval:
+    """The bounds of a record: `over` is over a checkpoint that covers it, `below` lies in the log before it.
+
+    `below` is a token that a statement at a smaller index holds: nobody could have known its signature before, so that
+    no tree with both existed earlier. A device's clock is no part of this. Raises TimeStampError for bounds that exclude
+    each other: then one of the two authorities has a wrong clock.
+    """
+    low = None if below is None else below.earliest_ns
+    high = None if over is None else over.latest_ns
+    if low is not None and high is not None and low > high:
+        raise TimeStampError("interval", "the time stamp below the record is later than the one over it")
+    return Interval(low, high)
 
 
 def query(message: bytes, *, hash_algorithm: str = "SHA-256") -> Query:

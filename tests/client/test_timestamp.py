@@ -1,7 +1,7 @@
 """RFC 3161 time stamps: what a sound one proves, and one fault after the other that makes it prove nothing."""
 
 import pytest
-from asn1crypto import cms, tsp
+from asn1crypto import algos, cms, tsp
 from asn1crypto import x509 as asn1
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -12,12 +12,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 import stamps
 from platemark import timestamp
 from platemark.errors import TimeStampError
-from platemark.timestamp import Authority, TimeStamp, verify_response
+from platemark.timestamp import Authority, Interval, TimeStamp, interval, verify_response
 from platemark_ledger.demo import stamping
 from stamps import NOON, SECOND, YEAR, Shop
 
 MESSAGE = b"ledger.example/xray\n5\n"
-SHOP = stamps.shop()
+SHOP = stamps.shop(label="time")
 SOUND = SHOP.stamp(MESSAGE)
 
 
@@ -56,13 +56,12 @@ def test_each_hash_of_the_table_may_be_the_imprint(algorithm: str) -> None:
         ({"millis": 500}, 500_000_000),
         ({"micros": 20}, 20_000),
         ({"seconds": 2, "millis": 3, "micros": 4}, 2_003_004_000),
-        (None, 0),
+        ({}, 0),
     ],
 )
-def test_accuracy_is_the_sum_of_its_parts(accuracy: dict[str, int] | None, expected: int) -> None:
+def test_accuracy_is_the_sum_of_its_parts(accuracy: dict[str, int], expected: int) -> None:
     """Seconds, milliseconds and microseconds, each of which may be absent; it moves the latest time, not the time."""
-    parts = tsp.Accuracy(accuracy) if accuracy else tsp.Accuracy.load(b"\x30\x00")
-    stamped = verify(SHOP.stamp(MESSAGE, accuracy=parts))
+    stamped = verify(SHOP.stamp(MESSAGE, accuracy=stamps.accuracy(**accuracy)))
     assert (stamped.time_ns, stamped.accuracy_ns, stamped.latest_ns) == (NOON, expected, NOON + expected)
 
 
@@ -231,20 +230,21 @@ def test_a_rejection_is_no_token(response: bytes) -> None:
         verify(response)
 
 
-@pytest.mark.parametrize(
-    ("response", "field"),
-    [
-        (b"", "response"),
-        (b"\x30", "response"),
-        (b"\x30\x80\x00\x00", "response"),
-        (b"\x30\x00", "response.status"),
-        (b"garbage", "response"),
-        (SOUND + b"\x00", "response"),
-        (SOUND[:-1], "response"),
-        (b"\x30\x83\x01\x00\x00" + bytes(65536), "response"),
-    ],
-    ids=["nothing", "a tag", "indefinite", "empty", "garbage", "trailing", "cut", "too large"],
-)
+MALFORMED = [
+    ("nothing", b"", "response"),
+    ("a tag", b"\x30", "response"),
+    ("an indefinite length", b"\x30\x80\x00\x00", "response"),
+    ("a length that is too long", b"\x30\x81\x05\x30\x03\x02\x01\x00", "response"),
+    ("empty", b"\x30\x00", "response.status"),
+    ("granted without a token", b"\x30\x05\x30\x03\x02\x01\x00", "response.timeStampToken"),
+    ("garbage", b"garbage", "response"),
+    ("a byte behind it", SOUND + b"\x00", "response"),
+    ("cut", SOUND[:-1], "response"),
+    ("too large", b"\x30\x83\x01\x00\x00" + bytes(65536), "response"),
+]
+
+
+@pytest.mark.parametrize(("response", "field"), [row[1:] for row in MALFORMED], ids=[row[0] for row in MALFORMED])
 def test_what_is_no_response_is_refused_by_name(response: bytes, field: str) -> None:
     """Garbage, a byte too many, a byte too few, more than 64 KiB."""
     with pytest.raises(TimeStampError) as refused:
@@ -264,11 +264,13 @@ def _altered(change: str) -> bytes:
     elif change == "no certificate":
         data["certificates"] = []
     elif change == "another certificate":
-        data["certificates"] = [asn1.Certificate.load(stamps.shop().root.public_bytes(Encoding.DER))]
+        data["certificates"] = [asn1.Certificate.load(stamps.shop(label="another").root.public_bytes(Encoding.DER))]
     elif change == "no commitment":
         signer["signed_attrs"] = [each for each in signer["signed_attrs"] if "signing" not in each["type"].native]
     elif change == "an attribute twice":
         signer["signed_attrs"] = [*signer["signed_attrs"], signer["signed_attrs"][0]]
+    elif change == "another hash in signatureAlgorithm":
+        signer["signature_algorithm"] = algos.SignedDigestAlgorithm({"algorithm": "sha384_ecdsa"})
     elif change == "a signature":
         signer["signature"] = bytes(len(signer["signature"].native))
     else:
@@ -277,18 +279,19 @@ def _altered(change: str) -> bytes:
     return altered
 
 
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
-        ("two signers", "signerInfos"),
-        ("no signer", "signerInfos"),
-        ("no certificate", "certificates"),
-        ("another certificate", "certificates"),
-        ("no commitment", "signedAttrs.signingCertificate"),
-        ("an attribute twice", "signedAttrs.1.2.840.113549.1.9.3"),
-        ("a signature", "signature"),
-    ],
-)
+ALTERED = [
+    ("two signers", "signerInfos"),
+    ("no signer", "signerInfos"),
+    ("no certificate", "certificates"),
+    ("another certificate", "certificates"),
+    ("no commitment", "signedAttrs.signingCertificate"),
+    ("an attribute twice", "signedAttrs.1.2.840.113549.1.9.3"),
+    ("another hash in signatureAlgorithm", "signerInfo.signatureAlgorithm"),
+    ("a signature", "signature"),
+]
+
+
+@pytest.mark.parametrize(("change", "field"), ALTERED)
 def test_a_token_with_one_part_changed_is_refused(change: str, field: str) -> None:
     """Each fault is named where it lies."""
     with pytest.raises(TimeStampError) as refused:
@@ -323,3 +326,17 @@ def test_an_answer_repeats_the_nonce_of_its_query() -> None:
     assert (stamped.time_ns, stamped.accuracy_ns) == (NOON, SECOND)
     with pytest.raises(TimeStampError, match=r"^tstInfo.nonce: not the nonce of the request$"):
         verify_response(answer, message=MESSAGE, authorities=[SHOP.authority], nonce=second.nonce)
+
+
+def test_a_record_lies_between_the_tokens_below_and_over_it() -> None:
+    """Each bound with its stated accuracy; what is not there is no bound; bounds that exclude each other are an error."""
+    below = verify(SHOP.stamp(MESSAGE, at=NOON, accuracy=stamps.accuracy(seconds=1)))
+    over = verify(SHOP.stamp(MESSAGE, at=NOON + 60 * SECOND, accuracy=stamps.accuracy(seconds=2)))
+    assert interval(over=over, below=below) == Interval(NOON - SECOND, NOON + 62 * SECOND)
+    assert interval(over=over, below=None) == Interval(None, NOON + 62 * SECOND)
+    assert interval(over=None, below=None) == Interval(None, None)
+    assert interval(over=below, below=below) == Interval(NOON - SECOND, NOON + SECOND)
+    with pytest.raises(
+        TimeStampError, match=r"^interval: the time stamp below the record is later than the one over it$"
+    ):
+        interval(over=below, below=over)

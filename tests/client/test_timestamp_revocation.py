@@ -70,9 +70,17 @@ def test_a_list_from_before_the_token_that_had_run_out_checks_nothing() -> None:
     assert verify(stamps.crl(SHOP, made=NOON - 2 * SECOND, following=NOON - SECOND)).revocation == "not checked"
 
 
+def test_a_list_from_after_the_end_of_the_certificate_checks_nothing() -> None:
+    """It need not name what has expired (RFC 5280 section 3.3); but what it does name is revoked."""
+    late = NOON + 2 * YEAR
+    assert verify(stamps.crl(SHOP, made=late, following=late + YEAR)).revocation == "not checked"
+    with pytest.raises(TimeStampError, match=r"^certificate: revoked at or before the time of the token$"):
+        verify(stamps.crl(SHOP, made=late, following=late + YEAR, revoked=NOON))
+
+
 def test_a_list_of_somebody_else_checks_nothing() -> None:
     """Another issuer's, and one that only has the name of the issuer."""
-    forged = stamps.crl(SHOP, revoked=NOON, key=ec.generate_private_key(ec.SECP256R1()))
+    forged = stamps.crl(SHOP, revoked=NOON, signer=ec.generate_private_key(ec.SECP256R1()))
     assert verify(forged, stamps.crl(stamps.shop(between=True), revoked=NOON)).revocation == "not checked"
 
 

@@ -107,16 +107,17 @@ def test_an_address_that_is_none_is_refused(
 
 
 @pytest.mark.parametrize("chain", [False, True])
-def test_what_openssl_stamps_verifies(tmp_path: Path, require: Callable[[str], Path], *, chain: bool) -> None:
-    """With and without the chain in the token, and openssl's own check agrees."""
+@pytest.mark.parametrize("key", ["ECDSA P-256", "RSA 3072"])
+def test_what_openssl_stamps_verifies(tmp_path: Path, require: Callable[[str], Path], key: str, *, chain: bool) -> None:
+    """By either kind of key, with and without the chain in the token."""
     openssl = _Openssl(require("openssl"), tmp_path)
-    openssl.found()
+    openssl.found(key)
     response = openssl.stamp(MESSAGE, chain=chain)
     authority = Authority("openssl", (openssl.root,))
     stamped = verify_response(response, message=MESSAGE, authorities=[authority])
     assert abs(stamped.time_ns - time.time_ns()) < 600 * SECOND
     assert (stamped.policy, stamped.accuracy_ns) == ("1.2.3.4.1", 1_500_100_000)
-    assert set(stamped.algorithms) == {"SHA-256", "ECDSA P-256", "RSA 2048"}
+    assert set(stamped.algorithms) == {"SHA-256", key, "RSA 2048"}
     with pytest.raises(TimeStampError, match=r"^tstInfo.messageImprint: of another message$"):
         verify_response(response, message=MESSAGE[:-1], authorities=[authority])
 
@@ -148,15 +149,18 @@ class _Openssl:
         """The root's certificate, DER."""
         return (self._directory / "ca.der").read_bytes()
 
-    def found(self) -> None:
-        """An RSA root and a P-256 certificate for time stamps."""
+    def found(self, key: str) -> None:
+        """An RSA root and a certificate for time stamps, for a key of this kind."""
         configuration = ("-config", "openssl.cnf")
         self(
             "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-sha256",
             "-days", "2", "-subj", "/CN=root", "-extensions", "ca", *configuration,
         )  # fmt: skip
         self("x509", "-in", "ca.pem", "-outform", "DER", "-out", "ca.der")
-        self("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "tsa.key")
+        if key == "RSA 3072":
+            self("genrsa", "-out", "tsa.key", "3072")
+        else:
+            self("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "tsa.key")
         self("req", "-new", "-key", "tsa.key", "-out", "tsa.csr", "-subj", "/CN=stamps", *configuration)
         self(
             "x509", "-req", "-in", "tsa.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-sha256",

@@ -137,7 +137,7 @@ def signed(info: bytes, *, stamper: Stamper) -> bytes:
             "signed_attrs": attributes,
             "signature_algorithm": algos.SignedDigestAlgorithm({"algorithm": "sha256_ecdsa"}),
             # What is signed is the SET OF itself, not the [0] that stands for it (RFC 5652 section 5.4).
-            "signature": stamper.key.sign(attributes.dump(), ec.ECDSA(hashes.SHA256())),
+            "signature": stamper.key.sign(attributes.dump(), ec.ECDSA(hashes.SHA256(), deterministic_signing=True)),
         }
     )
     embedded = sorted((certificate, *(each.public_bytes(Encoding.DER) for each in stamper.chain)))
