@@ -1,6 +1,6 @@
 """Renewal: one time stamp under a stronger hash over every earlier one, so that old evidence outlives its algorithms.
 
-A *claim* holds the RFC 9162 root, with SHA-512, over all tokens that a log has, and names its newest checkpoint. One token
+A *claim* holds the RFC 9162 root, with SHA-512, over all tokens that a log has, and names one of its checkpoints. One token
 over the claim renews the whole log, however many leaves it has; a path of a few hashes shows that one old token was among
 them. So what an old token proves was proven at a time when its algorithms were still acceptable. After RFC 4998, whose
 hash tree and archive time-stamp chain this is in this project's encoding. Rules Z27 to Z33 of proto/time.md.
@@ -94,7 +94,7 @@ class Stamped:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a renewal says: these `count` tokens existed (`root`), and this was the newest checkpoint."""
+    """What a renewal says: these `count` tokens existed (`root`), and and this checkpoint."""
 
     root: bytes
     count: int

@@ -153,9 +153,10 @@ def _info(encapsulated: Node) -> TokenInfo:
     info.optional(BOOLEAN)
     nonce = info.optional(INTEGER)
     info.optional(context(0))
-    if info.optional(context(1)) is not None:
-        raise TimeStampError("tstInfo.extensions", "an extension, and this release knows none")
+    extensions = info.optional(context(1))
     info.end()
+    for extension in nodes(extensions.content, "tstInfo.extensions") if extensions else []:
+        _not_critical(Reader.of(extension, "tstInfo.extensions"))
     return TokenInfo(
         policy=policy,
         hash_algorithm=hash_algorithm,
@@ -165,6 +166,13 @@ def _info(encapsulated: Node) -> TokenInfo:
         accuracy_ns=None if accuracy is None else _accuracy(accuracy),
         nonce=None if nonce is None else integer(nonce, "tstInfo.nonce"),
     )
+
+
+def _not_critical(extension: Reader) -> None:
+    """An extension that may be passed over, such as the statement of a qualified authority (ETSI EN 319 422)."""
+    extension.take(OBJECT_IDENTIFIER, "extnID")
+    if extension.optional(BOOLEAN) is not None:  # DER writes only what is not the default, which is false
+        raise TimeStampError("tstInfo.extensions", "a critical one, and this release knows none")
 
 
 def _accuracy(node: Node) -> int:

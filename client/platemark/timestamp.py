@@ -18,14 +18,24 @@ from rfc3161_client import HashAlgorithm, TimestampRequestBuilder, VerifierBuild
 from platemark import algorithms
 from platemark.certificates import check_path, foreign, load, nanoseconds, path_algorithms, path_to, revocation_known
 from platemark.errors import TimeStampError
-from platemark.time_token import MAX_RESPONSE, Token, decode
+from platemark.time_token import MAX_RESPONSE, Token, TokenInfo, decode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cryptography import x509
 
-__all__ = ["MAX_RESPONSE", "Authority", "Interval", "Query", "TimeStamp", "interval", "query", "verify_response"]
+__all__ = [
+    "MAX_RESPONSE",
+    "Authority",
+    "Interval",
+    "Query",
+    "TimeStamp",
+    "check_response",
+    "interval",
+    "query",
+    "verify_response",
+]
 
 _DIGESTS = {"SHA-1": hashlib.sha1, "SHA-256": hashlib.sha256, "SHA-384": hashlib.sha384, "SHA-512": hashlib.sha512}
 _QUERIES = {"SHA-256": HashAlgorithm.SHA256, "SHA-512": HashAlgorithm.SHA512}
@@ -142,13 +152,7 @@ def verify_response(
     `crls` are DER lists of revoked certificates; those of other issuers change nothing. `nonce` is for whoever has just
     asked. Raises TimeStampError naming field and reason, and nothing else for bad bytes.
     """
-    token = decode(response)
-    if not hmac.compare_digest(_DIGESTS[token.info.hash_algorithm](message).digest(), token.info.imprint):
-        raise TimeStampError("tstInfo.messageImprint", "of another message")
-    if nonce is not None and token.info.nonce != nonce:
-        raise TimeStampError("tstInfo.nonce", "not the nonce of the request")
-    embedded = [load(der, f"certificates[{index}]") for index, der in enumerate(token.certificates)]
-    signer = _signer(token, embedded)
+    token, signer, embedded = _opened(response, message, nonce)
     failure = TimeStampError("certificates", "no trusted authority leads to the signer")
     for authority in authorities:
         path = path_to(authority.certificates, signer, embedded)
@@ -159,6 +163,29 @@ def verify_response(
         except TimeStampError as error:
             failure = error
     raise failure
+
+
+def check_response(response: bytes, *, message: bytes, nonce: int | None = None) -> TokenInfo:
+    """What a response says, checked as far as anybody can who trusts no authority: nothing is proven by it.
+
+    For whoever stores responses for others to verify: it is granted, well formed, over `message`, an answer to the query with
+    `nonce`, and carries its signer's certificate. Raises TimeStampError as `verify_response` does.
+    """
+    token, _, _ = _opened(response, message, nonce)
+    return token.info
+
+
+def _opened(
+    response: bytes, message: bytes, nonce: int | None
+) -> tuple[Token, x509.Certificate, list[x509.Certificate]]:
+    """The fields, the signer's certificate, and all that are embedded."""
+    token = decode(response)
+    if not hmac.compare_digest(_DIGESTS[token.info.hash_algorithm](message).digest(), token.info.imprint):
+        raise TimeStampError("tstInfo.messageImprint", "of another message")
+    if nonce is not None and token.info.nonce != nonce:
+        raise TimeStampError("tstInfo.nonce", "not the nonce of the request")
+    embedded = [load(der, f"certificates[{index}]") for index, der in enumerate(token.certificates)]
+    return token, _signer(token, embedded), embedded
 
 
 def _signer(token: Token, embedded: Sequence[x509.Certificate]) -> x509.Certificate:

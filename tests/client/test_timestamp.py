@@ -70,6 +70,15 @@ def test_fractions_of_a_second_count() -> None:
     assert verify(SHOP.stamp(MESSAGE, at=NOON + 250_000_000)).time_ns == NOON + 250_000_000
 
 
+def test_an_extension_is_passed_over_unless_it_is_critical() -> None:
+    """Qualified authorities say that they are by one (ETSI EN 319 422 section 9.1)."""
+    statement = tsp.Extension({"extn_id": "1.3.6.1.5.5.7.1.3", "critical": False, "extn_value": b"\x30\x00"})
+    assert verify(SHOP.stamp(MESSAGE, extensions=[statement])).time_ns == NOON
+    critical = tsp.Extension({"extn_id": "1.3.6.1.5.5.7.1.3", "critical": True, "extn_value": b"\x30\x00"})
+    with pytest.raises(TimeStampError, match=r"^tstInfo.extensions: a critical one, and this release knows none$"):
+        verify(SHOP.stamp(MESSAGE, extensions=[critical]))
+
+
 def test_a_chain_that_has_expired_since_still_verifies() -> None:
     """The certificates count at the token's own time; the clock of the verifying machine is not asked."""
     past = NOON - 10 * YEAR

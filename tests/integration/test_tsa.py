@@ -1,18 +1,15 @@
 """The demo's time-stamping authority as a real process, and `openssl ts` as a second one that we did not write."""
 
 import asyncio
-import json
 import stat
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
+from integration.authority import running
 
 from platemark.errors import TimeStampError
 from platemark.timestamp import Authority, query, verify_response
@@ -39,21 +36,6 @@ digests = sha256, sha384, sha512
 signer_digest = sha256
 accuracy = secs:1, millisecs:500, microsecs:100
 """
-
-
-@contextmanager
-def running(directory: Path) -> Iterator[dict[str, Any]]:
-    """The authority of `directory` inside the block: what it announced. It has to end well on SIGTERM."""
-    command = [sys.executable, "-P", "-m", "platemark_ledger.demo.tsa", "--directory", str(directory)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            announced: dict[str, Any] = json.loads(process.stdout.readline())
-            yield announced
-        finally:
-            process.terminate()
-            _, errors = process.communicate(timeout=60)
-        assert (process.returncode, errors) == (0, b"")
 
 
 def ask(url: str, message: bytes) -> tuple[bytes, int]:
