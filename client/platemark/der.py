@@ -74,10 +74,6 @@ class Reader:
             return self._parts[self._at - 1]
         return None
 
-    def peek(self) -> int | None:
-        """The tag of the next field; None at the end."""
-        return self._parts[self._at].tag if self._at < len(self._parts) else None
-
     def end(self) -> None:
         """Raises TimeStampError if a field is left."""
         if self._at != len(self._parts):

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 from platemark import cbor, merkle
-from platemark.errors import CborError, ProofError, StatementError, TimeStampError
+from platemark.errors import CborError, ProofError, StatementError, TimeStampError, UnprovenTimeError
 from platemark.rungs import SHA512
 from platemark.schema import array, blob, integer, record
 from platemark.time_token import MAX_RESPONSE
@@ -174,7 +174,7 @@ def verify_renewals(
     """`stamp`, which `first` was verified to be, and the stamp of each renewal, the last of which `acceptable` looks at.
 
     Every proof covers the token before it, under SHA-512, by a trusted authority, at a time when the algorithms of that
-    token were all still acceptable. Raises TimeStampError naming the renewal.
+    token were all still acceptable. Raises TimeStampError, or UnprovenTimeError, naming the renewal.
     """
     stamps, current = [stamp], first
     for index, proof in enumerate(proofs):
@@ -184,7 +184,7 @@ def verify_renewals(
         try:
             later = verify_response(proof.response, message=proof.claim, authorities=authorities, crls=proof.crls)
         except TimeStampError as error:
-            raise TimeStampError(f"{field}.{error.field}", error.reason) from None
+            raise type(error)(f"{field}.{error.field}", error.reason) from None
         _in_time(stamps[-1], later, field)
         stamps.append(later)
         current = Stamped(made.size, proof.claim, proof.response, proof.crls)
@@ -256,7 +256,7 @@ def _in_time(earlier: TimeStamp, later: TimeStamp, field: str) -> None:
     if later.time_ns < earlier.time_ns:
         raise TimeStampError(f"{field}.genTime", "before the time stamp that it renews")
     if earlier.acceptable_until is not None and later.latest_ns > earlier.acceptable_until:
-        raise TimeStampError(f"{field}.genTime", "too late: an algorithm of what it renews was no longer acceptable")
+        raise UnprovenTimeError(f"{field}.genTime", "too late: an algorithm of what it renews was no longer acceptable")
 
 
 def _stamp(value: Value, field: str) -> None:

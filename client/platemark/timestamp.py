@@ -17,7 +17,7 @@ from rfc3161_client import HashAlgorithm, TimestampRequestBuilder, VerifierBuild
 
 from platemark import algorithms
 from platemark.certificates import check_path, foreign, load, nanoseconds, path_algorithms, path_to, revocation_known
-from platemark.errors import TimeStampError
+from platemark.errors import TimeStampError, UnprovenTimeError
 from platemark.time_token import MAX_RESPONSE, Token, TokenInfo, decode
 
 if TYPE_CHECKING:
@@ -150,10 +150,11 @@ def verify_response(
     """What `response`, a whole TimeStampResp in DER, proves about `message`, by any of `authorities`.
 
     `crls` are DER lists of revoked certificates; those of other issuers change nothing. `nonce` is for whoever has just
-    asked. Raises TimeStampError naming field and reason, and nothing else for bad bytes.
+    asked. Raises UnprovenTimeError for a token of an authority that is not one of them, or not at that time, and for an
+    algorithm that is not acceptable; TimeStampError naming field and reason for every fault; nothing else.
     """
     token, signer, embedded = _opened(response, message, nonce)
-    failure = TimeStampError("certificates", "no trusted authority leads to the signer")
+    failure: TimeStampError = UnprovenTimeError("certificates", "no trusted authority leads to the signer")
     for authority in authorities:
         path = path_to(authority.certificates, signer, embedded)
         if not path:
@@ -205,14 +206,14 @@ def _judge(
 ) -> TimeStamp:
     info = token.info
     if authority.not_before is not None and info.time_ns < authority.not_before:
-        raise TimeStampError("genTime", f"before {authority.name} is trusted")
+        raise UnprovenTimeError("genTime", f"before {authority.name} is trusted")
     if authority.not_after is not None and info.time_ns > authority.not_after:
-        raise TimeStampError("genTime", f"after {authority.name} is trusted")
+        raise UnprovenTimeError("genTime", f"after {authority.name} is trusted")
     check_path(path, info.time_ns)
     names = tuple(dict.fromkeys((info.hash_algorithm, token.signer.hash_algorithm, *path_algorithms(path))))
     weak = algorithms.unacceptable(names, info.time_ns)
     if weak is not None:
-        raise TimeStampError("algorithms", f"{weak} is not acceptable at the time of the token")
+        raise UnprovenTimeError("algorithms", f"{weak} is not acceptable at the time of the token")
     _signature(token, path[-1], message)
     return TimeStamp(
         time_ns=info.time_ns,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import stamps
 from platemark import renewal
-from platemark.errors import TimeStampError
+from platemark.errors import TimeStampError, UnprovenTimeError
 from platemark.renewal import Proof, Renewal, Stamped, decode_claim, decode_data, decode_proof, encode_data
 from platemark.timestamp import TimeStamp, verify_response
 from stamps import NOON, SECOND, YEAR, Shop
@@ -89,7 +89,7 @@ def test_a_renewal_is_renewed_in_turn() -> None:
 def test_a_renewal_that_came_too_late_renews_nothing() -> None:
     """Once an algorithm is no longer acceptable, whoever breaks it can make old tokens."""
     late = renew(ROWS, at=IN_2031)
-    with pytest.raises(TimeStampError, match=r"^renewal\[0\]\.genTime: too late: "):
+    with pytest.raises(UnprovenTimeError, match=r"^renewal\[0\]\.genTime: too late: "):
         judge(ROWS[0], renewal.prove(ROWS, ROWS[0], renewal=late))
     assert judge(ROWS[2], renewal.prove(ROWS, ROWS[2], renewal=late))[-1].time_ns == IN_2031
 
@@ -103,7 +103,7 @@ def test_the_stated_accuracy_counts_against_a_renewal() -> None:
     assert judge(ROWS[0], renewal.prove(ROWS, ROWS[0], renewal=in_time))[-1].time_ns == at
     accuracy = stamps.accuracy(seconds=1)
     doubtful = Renewal(in_time.claim, ((NEW.stamp(in_time.claim, at=at, algorithm="sha512", accuracy=accuracy), ()),))
-    with pytest.raises(TimeStampError, match=r"^renewal\[0\]\.genTime: too late: "):
+    with pytest.raises(UnprovenTimeError, match=r"^renewal\[0\]\.genTime: too late: "):
         judge(ROWS[0], renewal.prove(ROWS, ROWS[0], renewal=doubtful))
 
 
@@ -124,7 +124,7 @@ def test_a_renewal_under_the_old_hash_is_refused() -> None:
 def test_a_renewal_by_nobody_trusted_is_refused() -> None:
     """The error says which renewal and why."""
     foreign = renew(ROWS, shop=stamps.shop())
-    with pytest.raises(TimeStampError, match=r"^renewal\[0\]\.certificates: no trusted authority leads"):
+    with pytest.raises(UnprovenTimeError, match=r"^renewal\[0\]\.certificates: no trusted authority leads"):
         judge(ROWS[0], renewal.prove(ROWS, ROWS[0], renewal=foreign))
 
 

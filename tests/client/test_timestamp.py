@@ -11,7 +11,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 import stamps
 from platemark import timestamp
-from platemark.errors import TimeStampError
+from platemark.errors import TimeStampError, UnprovenTimeError
 from platemark.timestamp import Authority, Interval, TimeStamp, interval, verify_response
 from platemark_ledger.demo import stamping
 from stamps import NOON, SECOND, YEAR, Shop
@@ -63,6 +63,27 @@ def test_accuracy_is_the_sum_of_its_parts(accuracy: dict[str, int], expected: in
     """Seconds, milliseconds and microseconds, each of which may be absent; it moves the latest time, not the time."""
     stamped = verify(SHOP.stamp(MESSAGE, accuracy=stamps.accuracy(**accuracy)))
     assert (stamped.time_ns, stamped.accuracy_ns, stamped.latest_ns) == (NOON, expected, NOON + expected)
+
+
+@pytest.mark.parametrize("parts", [{"millis": 1000}, {"micros": 1000}, {"seconds": 2**31}])
+def test_an_accuracy_out_of_range_is_refused(parts: dict[str, int]) -> None:
+    """RFC 3161 section 2.4.2: 1 to 999 of the small units; seconds that a reader can add."""
+    with pytest.raises(TimeStampError, match=r"^tstInfo.accuracy: a part above "):
+        verify(SHOP.stamp(MESSAGE, accuracy=stamps.accuracy(**parts)))
+
+
+@pytest.mark.parametrize(
+    "text", [b"20260530120000", b"20260530120000.50Z", b"20260530120060Z", b"20261330120000Z", b"19691231235959Z"]
+)
+def test_a_time_of_another_form_is_refused(text: bytes) -> None:
+    """Without a zone, with trailing zeros, on no calendar, before 1970."""
+    info = stamps.info(MESSAGE)
+    at = info.index(b"\x18\x0f")
+    time = bytes([0x18, len(text)]) + text
+    changed = info[:at] + time + info[at + 17 :]
+    changed = changed[:1] + bytes([changed[1] + len(time) - 17]) + changed[2:]
+    with pytest.raises(TimeStampError, match=r"^tstInfo.genTime: "):
+        verify(stamping.signed(changed, stamper=SHOP.stamper))
 
 
 def test_fractions_of_a_second_count() -> None:
@@ -133,9 +154,9 @@ def test_any_of_several_authorities_will_do() -> None:
 
 
 def test_nobody_trusted_nothing_proven() -> None:
-    """Without an authority, or with another one, no token proves anything."""
+    """Without an authority, or with another one, no token proves anything, and that is no fault of the token."""
     for authorities in ([], [stamps.shop().authority]):
-        with pytest.raises(TimeStampError, match=r"^certificates: no trusted authority leads to the signer$"):
+        with pytest.raises(UnprovenTimeError, match=r"^certificates: no trusted authority leads to the signer$"):
             verify_response(SOUND, message=MESSAGE, authorities=authorities)
 
 
@@ -155,7 +176,7 @@ def test_an_authority_is_trusted_within_its_dates_only(
     if reason is None:
         assert verify_response(SOUND, message=MESSAGE, authorities=[authority]).time_ns == NOON
         return
-    with pytest.raises(TimeStampError, match=f"^genTime: {reason}$"):
+    with pytest.raises(UnprovenTimeError, match=f"^genTime: {reason}$"):
         verify_response(SOUND, message=MESSAGE, authorities=[authority])
 
 
@@ -219,7 +240,9 @@ def test_a_token_from_after_the_end_of_its_algorithms_is_refused() -> None:
     """The table is asked for the token's own time."""
     late = NOON + 10 * YEAR
     shop = stamps.shop(since=NOON, until=NOON + 20 * YEAR)
-    with pytest.raises(TimeStampError, match=r"^algorithms: ECDSA P-256 is not acceptable at the time of the token$"):
+    with pytest.raises(
+        UnprovenTimeError, match=r"^algorithms: ECDSA P-256 is not acceptable at the time of the token$"
+    ):
         verify(shop.stamp(MESSAGE, at=late), shop)
 
 
