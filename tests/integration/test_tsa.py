@@ -154,6 +154,8 @@ class _Openssl:
         (self._directory / "message").write_bytes(message)
         self("ts", "-query", "-data", "message", "-sha256", "-cert", "-out", "query.tsq")
         more = ("-chain", "ca.pem") if chain else ()
+        if chain:  # and the signer's certificate named as RFC 3161 itself did it, before RFC 5816
+            (self._directory / "openssl.cnf").write_text(f"{_CONFIGURATION}ess_cert_id_alg = sha1\n")
         self(
             "ts", "-reply", "-config", "openssl.cnf", "-queryfile", "query.tsq", "-signer", "tsa.pem",
             "-inkey", "tsa.key", "-out", "reply.tsr", *more,
