@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, cast
 
 from platemark import cbor, merkle
@@ -88,7 +88,7 @@ class Stamped:
     @cached_property
     def leaf(self) -> bytes:
         """The leaf hash (64 bytes): SHA-512(00, CBOR[size, then SHA-512 of message, of response and of each list])."""
-        parts = [_sha512(self.message), _sha512(self.response), [_sha512(crl) for crl in self.crls]]
+        parts = [_sha512(self.message), _sha512(self.response), [_list_digest(crl) for crl in self.crls]]
         return merkle.leaf_hash(cbor.encode([self.size, *parts]), algorithm="sha512")
 
 
@@ -278,6 +278,12 @@ def _decoded(data: bytes, check: Check, most: int, field: str) -> dict[str, Valu
     except (CborError, StatementError) as error:
         raise TimeStampError(error.field if isinstance(error, StatementError) else field, str(error.reason)) from None
     return cast("dict[str, Value]", value)
+
+
+@lru_cache(maxsize=16)
+def _list_digest(crl: bytes) -> bytes:
+    """Remembered, because thousands of stamps come with the same list, which may be large."""
+    return _sha512(crl)
 
 
 def _sha512(data: bytes) -> bytes:
