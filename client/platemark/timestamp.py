@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rfc3161_client import HashAlgorithm, TimestampRequestBuilder, VerifierBuilder, decode_timestamp_response
@@ -37,7 +38,14 @@ __all__ = [
     "verify_response",
 ]
 
-_DIGESTS = {"SHA-1": hashlib.sha1, "SHA-256": hashlib.sha256, "SHA-384": hashlib.sha384, "SHA-512": hashlib.sha512}
+_DIGESTS = {
+    "SHA-1": partial(
+        hashlib.sha1, usedforsecurity=False
+    ),  # names a certificate in older tokens, and nothing rests on it
+    "SHA-256": hashlib.sha256,
+    "SHA-384": hashlib.sha384,
+    "SHA-512": hashlib.sha512,
+}
 _QUERIES = {"SHA-256": HashAlgorithm.SHA256, "SHA-512": HashAlgorithm.SHA512}
 
 
