@@ -22,7 +22,7 @@ from platemark.errors import TimeStampError, UnprovenTimeError
 from platemark.time_token import MAX_RESPONSE, Token, TokenInfo, decode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cryptography import x509
 
@@ -38,7 +38,7 @@ __all__ = [
     "verify_response",
 ]
 
-_DIGESTS = {
+_DIGESTS: dict[str, Callable[[bytes], hashlib._Hash]] = {
     "SHA-1": partial(
         hashlib.sha1, usedforsecurity=False
     ),  # names a certificate in older tokens, and nothing rests on it
