@@ -177,10 +177,8 @@ def position_signed(parts: Parts, *, foreign: bool) -> bool:
     claims, expected = parts.claims, parts.proof.claims
     for label in (LEAF_INDEX, TREE_SIZE, OLD_SIZE):
         if label in claims and claims[label] != expected.get(label):
-            said = expected.get(label, "nothing")
-            raise ReceiptError(
-                "unprotected.396", f"the proof says {said} where the signed claim {label} is {claims[label]!r}"
-            )
+            said = f"the proof says {expected.get(label)!r} where the signed claim {label} is {claims[label]!r}"
+            raise ReceiptError("unprotected.396", said)
     if not foreign and claims.keys() != {ISS, SUB, IAT, *expected}:
         raise ReceiptError("protected.15", "the claims are not exactly 1, 2, 6 and those of the proof")
     return expected.keys() <= claims.keys()
