@@ -48,6 +48,7 @@ def test_codes_are_stable_words() -> None:
         "UnknownKindError": "unknown-kind",
         "TimeStampError": "bad-time-stamp",
         "UnprovenTimeError": "unproven-time",
+        "UnsupportedReceiptError": "unsupported-receipt",
         "SignatureError": "bad-signature",
         "ProofError": "bad-proof",
         "KeyFileError": "key-file",
