@@ -25,7 +25,7 @@ import typer
 
 from platemark.cli import output
 from platemark.errors import FormatError, KeyFileError, PlatemarkError
-from platemark_ledger import __version__, config, founding, opening
+from platemark_ledger import __version__, cli_access, config, founding, opening
 from platemark_ledger.demo import demo
 from platemark_ledger.errors import GenesisError, StartRefusedError, WrongLogKeyError
 from platemark_ledger.exits import Exit
@@ -252,6 +252,7 @@ def show_config(config_path: ConfigPath = Path(), as_json: Json = False) -> None
 
 
 app.command("demo")(demo)
+app.add_typer(cli_access.app)
 
 
 async def _supervise(supervisor: Supervisor) -> Exit:
