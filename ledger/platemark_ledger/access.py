@@ -173,8 +173,8 @@ def _prefix(where: str, name: str) -> str:
 def _subject(where: str, name: str) -> str:
     try:
         text = subject_text(name)
-    except ValueError as error:
-        raise AccessFileError(where, f"{name!r} is not RFC 4514: {error}") from None
+    except ValueError:
+        raise AccessFileError(where, f"{name!r} is not RFC 4514 text like CN=archive,O=Hospital") from None
     if not text:
         raise AccessFileError(where, "an empty subject names nobody")
     return text

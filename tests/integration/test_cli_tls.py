@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from commands import platemark, png
+from integration.authority import Authority
 from integration.live import Place
-from integration.test_tls import Authority
 
 
 @pytest.fixture(name="image")
