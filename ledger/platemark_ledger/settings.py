@@ -192,13 +192,13 @@ class Settings:
     access_log: Path | None = _setting(
         None,
         unit="directory",
-        why="of chained records of every read of a statement, on the disk before the answer leaves. When it cannot be written "
-        "reads are refused, appends go on.",
+        why="of chained records of every read of a statement, on the disk before the answer leaves (`init` sets it). When it "
+        "cannot be written reads are refused, appends go on.",
     )
     access_log_file: int = _setting(
         64 * 1024 * 1024,
         unit="bytes",
-        why="after which the next file of the access log begins. A record takes about 0.6 kB.",
+        why="after which the next file of the access log begins. A record takes about 0.4 kB.",
         least=4096,
         most=1024 * 1024 * 1024,
     )

@@ -78,6 +78,15 @@ def test_reads_are_recorded_and_nothing_else(place: Place, log: Path) -> None:
         assert first["roles"] == ["operator", "public", "reader", "writer"]
 
 
+def test_a_new_ledger_records_reads_from_the_start(place: Place) -> None:
+    """Init sets the directory, relative to config.toml; a ledger of an earlier release has none."""
+    with place.served() as live:
+        live.device("ct-1")
+        live.client().statement(index=1)
+    assert _told(place.directory / "access-log") == [("GetStatement", [[1, 1]], "OK")]
+    assert '\naccess_log = "access-log"\n' in (place.directory / "config.toml").read_text()
+
+
 def test_records_name_the_caller_and_refusals_too(place: Place, log: Path, tmp_path: Path) -> None:
     """A certificate that asks for what it may not read leaves its name."""
     authority = Authority(tmp_path, "authority")
