@@ -1,18 +1,6 @@
 """The access log's format: who asked for which statements, in chains of lines that nobody changes unnoticed.
 
-A directory holds chains, one for each worker that writes at a time, and a chain files CHAIN-NNNNNN.jsonl in the order of
-their numbers. A file is lines of JSON, each one object in ASCII and a line feed:
-
-1. `seq` counts from 0 along the chain, over all its files; `time` is Unix nanoseconds by the ledger's clock.
-2. `prev` is the SHA-256, in hex, of the line before without its line feed, across files too; 64 zeros in the first line.
-3. A read has `who` (SPIFFE id or subject; empty: nobody showed a certificate), `certificate` (SHA-256 of it, or empty),
-   `peer` (the address), `roles`, `method`, `asked` (the fields of the request, bytes in hex), `indices` (first and last of
-   each run of statements that the answer shows) and `outcome` (OK, or the reason of the refusal).
-4. A line that a crash cut short stays as it is. Whoever goes on ends it with a line feed and writes a line with `event`
-   "torn" next, whose `prev` covers it and whose `seq` follows the last whole line; a crash at that leaves another cut line
-   before it. A cut line that is only a line feed short of whole counts as the whole line that it is.
-5. Old files may be removed from the front. Whatever else is removed, added or changed breaks rule 1, 2 or 4, unless all lines
-   after it are made anew or cut off: that is found by whoever remembered a head (the hash of the last line) elsewhere.
+proto/access-log.md is the specification; the numbers of its rules stand beside the code.
 """
 
 from __future__ import annotations
@@ -58,7 +46,7 @@ class AccessLogError(LedgerError):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a chain: where it is, its bytes, and the object in it; None when it is not one (rule 4)."""
+    """One line of a chain: where it is, its bytes, and the object in it; None when it is not one (rule X6)."""
 
     path: Path
     number: int
@@ -158,9 +146,9 @@ def ending(paths: Sequence[Path]) -> tuple[Line, ...]:
 
 
 def verify(number: int, paths: Sequence[Path], *, remembered: Head | None = None) -> Chain:
-    """Check a chain by rules 1, 2 and 4. Raises AccessLogError naming the line.
+    """Check a chain by rules X2 to X7. Raises AccessLogError naming the line.
 
-    `remembered` is the head of this chain at an earlier check, which has to be in it unless it was removed by rule 5.
+    `remembered` is the head of this chain at an earlier check, which has to be in it unless it was removed by rule X8.
     """
     walk = _Walk(remembered)
     for line in lines(paths):
@@ -209,7 +197,7 @@ class _Walk:
         self.met = self.met or (self._remembered is not None and self.head == self._remembered.hash)
 
     def _begin(self, record: dict[str, Any]) -> None:
-        """Rule 5: files may have been removed from the front."""
+        """Rule X8: files may have been removed from the front."""
         self._begun = True
         self.begins = self.following = record["seq"]
         if record["seq"] != 0 and self.before is None:
@@ -230,10 +218,22 @@ def _line(path: Path, number: int, data: bytes) -> Line:
 
 
 def _record(data: bytes) -> dict[str, Any] | None:
+    """Rule X2: None for a line that is no record."""
     try:
-        record = json.loads(data)
+        record = json.loads(data.decode("ascii"), object_pairs_hook=_unique, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or type(record.get("seq")) is not int or not isinstance(record.get("prev"), str):
         return None
-    return record
+    return record if record["seq"] >= 0 else None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name twice")  # two readers would read two things
+    return found
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)  # NaN and its like are not of RFC 8259

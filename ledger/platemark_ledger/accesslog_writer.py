@@ -5,7 +5,7 @@ paid by all calls that are under way, not by each. Not synced less often than th
 answer must not be able to undo its record.
 
 If we crash before the sync, no answer has left and a torn line may stay, which the next owner of the chain marks
-(accesslog.py rule 4). After any error of the disk everything that waits fails, and the next record begins by reading the chain
+(proto/access-log.md X6). After any error of the disk everything that waits fails, and the next record begins by reading the chain
 from the disk again, as after a crash: nothing is ever cut off or overwritten. So a record may be there whose call was refused
 because of that error, and never the other way round.
 """

@@ -103,12 +103,11 @@ async def running(
         )
         sequencer.start()
         try:
-            # The gate is the last to close: what the last answers showed is recorded.
-            with closing(open_gate(settings)) as gate:
-                async with _grpc(
-                    settings, ledger, sequencer, readers, failed, gate=gate, reuse_port=reuse_port
-                ) as server:
-                    yield server
+            async with (
+                _gate(settings) as gate,
+                _grpc(settings, ledger, sequencer, readers, failed, gate=gate, reuse_port=reuse_port) as server,
+            ):
+                yield server
         finally:
             # Everything accepted has been answered by now, unless the drain time was too short: then it is still committed.
             stopped = await asyncio.to_thread(sequencer.stop, timeout=settings.drain)
@@ -120,6 +119,13 @@ async def running(
             # A commit is still under way. Closing files that it writes to is undefined; the end of the process is a crash, which
             # loses nothing that was acknowledged.
             _log.critical("a commit outlives the drain time; the process ends under it")
+
+
+@asynccontextmanager
+async def _gate(settings: Settings) -> AsyncIterator[Gate]:
+    """Closed when gRPC has stopped: what the last answers showed is recorded by then."""
+    with closing(open_gate(settings)) as gate:
+        yield gate
 
 
 @asynccontextmanager

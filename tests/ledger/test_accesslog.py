@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,104 @@ _records = st.lists(
     st.fixed_dictionaries({"who": _texts, "asked": st.dictionaries(_texts, _texts | st.integers(), max_size=2)}),
     max_size=6,
 )
+
+
+def _lines(*records: dict[str, Any], seq: int = 0, prev: str = accesslog.FIRST) -> list[str]:
+    """Records as one chain; text instead of a record is a line as it stands."""
+    made: list[str] = []
+    for record in records:
+        line = record.get("line") or json.dumps({"seq": seq, "prev": prev, "time": 7, **record}, separators=(",", ":"))
+        seq, prev = seq + ("line" not in record), sha256(line.encode()).hexdigest()
+        made.append(line)
+    return made
+
+
+_THREE = _lines(*({"who": who} for who in "abc"))
+_HEAD = sha256(_THREE[2].encode()).hexdigest()
+_TORN = {"event": "torn"}
+# Name, the lines of each file with a last one that may be empty, and records, begins, torn, open end.
+WHOLE = [
+    ("nothing", [[""]], (0, 0, 0, False)),
+    ("one file", [[*_THREE, ""]], (3, 0, 0, False)),
+    ("three files", [[_THREE[0], ""], [_THREE[1], ""], [_THREE[2], ""]], (3, 0, 0, False)),
+    ("an empty file at the end", [[*_THREE, ""], [""]], (3, 0, 0, False)),
+    ("removed from the front", [[*_THREE[1:], ""]], (2, 1, 0, False)),
+    ("the last line is cut", [[*_THREE[:2], _THREE[2][:9]]], (2, 0, 0, True)),
+    ("the last line lacks its line feed", [_THREE], (3, 0, 0, True)),
+    ("a marked crash", [[*_lines({"who": "a"}, {"line": '{"se'}, _TORN, {"who": "b"}), ""]], (3, 0, 1, False)),
+    ("a crash in a mark", [[*_lines({"who": "a"}, {"line": "x"}, {"line": "y"}, _TORN), ""]], (2, 0, 1, False)),
+    ("a crash in the first line", [[*_lines({"line": "{"}, _TORN), ""]], (1, 0, 1, False)),
+    ("a mark of a line that lacked its line feed", [[*_lines({"who": "a"}, _TORN), ""]], (2, 0, 1, False)),
+]
+BROKEN = [
+    ("a line is gone", [[_THREE[0], _THREE[2], ""]]),
+    ("a line twice", [[_THREE[0], *_THREE, ""]]),
+    ("two lines changed places", [[_THREE[1], _THREE[0], _THREE[2], ""]]),
+    ("a file is gone", [[_THREE[0], ""], [_THREE[2], ""]]),
+    ("a value is changed", [[_THREE[0].replace('"a"', '"z"'), *_THREE[1:], ""]]),
+    (
+        "a number is jumped",
+        [[_THREE[0], *_lines({"who": "b"}, seq=2, prev=sha256(_THREE[0].encode()).hexdigest()), ""]],
+    ),
+    ("it begins at 0 after something", [[*_lines({"who": "a"}, prev="1" * 64), ""]]),
+    ("an empty line", [[_THREE[0], "", *_THREE[1:], ""]]),
+    ("no record, and no mark after it", [[*_lines({"who": "a"}, {"line": "x"}, {"who": "b"}), ""]]),
+    ("no record at the end", [[*_THREE, "x", ""]]),
+    ("a cut line in the middle", [[_THREE[0], _THREE[1]], [_THREE[2], ""]]),
+    ("a name twice", [[_THREE[0].replace('"who"', '"seq":0,"who"'), ""]]),
+    ("not ASCII", [[_THREE[0].replace('"a"', '"\u00e9"'), ""]]),
+    ("not a JSON number", [[_THREE[0].replace('"a"', "NaN"), ""]]),
+    ("a number below zero", [[_THREE[0].replace('"seq":0', '"seq":-1'), ""]]),
+    ("a number that is none", [[_THREE[0].replace('"seq":0', '"seq":0.0'), ""]]),
+]
+# With the head of _THREE remembered.
+CUT_OFF = [
+    ("the end is cut off", [[*_THREE[:2], ""]]),
+    ("the end is made anew", [[*_lines(*({"who": who} for who in "abz")), ""]]),
+    ("everything is gone", [[""]]),
+]
+
+
+def _files(directory: Path, files: list[list[str]]) -> list[Path]:
+    paths = [directory / f"1-{number:06d}.jsonl" for number, _ in enumerate(files, 1)]
+    for path, lines in zip(paths, files, strict=True):
+        path.write_bytes("\n".join(lines).encode())
+    return paths
+
+
+@pytest.mark.parametrize(("name", "files", "expected"), WHOLE, ids=[name for name, *_ in WHOLE])
+def test_a_chain_that_is_whole(
+    tmp_path: Path, name: str, files: list[list[str]], expected: tuple[int, int, int, bool]
+) -> None:
+    """Nothing that a crash or retention leaves is taken for a change."""
+    chain = verify(1, _files(tmp_path, files))
+    assert (name, chain.records, chain.begins, chain.torn, chain.open_end) == (name, *expected)
+
+
+@pytest.mark.parametrize("files", [files for _, files in BROKEN], ids=[name for name, _ in BROKEN])
+def test_a_chain_that_is_broken(tmp_path: Path, files: list[list[str]]) -> None:
+    """Every change of a line, its place or its neighbours is found, with the place."""
+    with pytest.raises(AccessLogError, match=r"line [0-9]"):
+        verify(1, _files(tmp_path, files))
+
+
+@pytest.mark.parametrize("files", [files for _, files in CUT_OFF], ids=[name for name, _ in CUT_OFF])
+def test_an_end_that_was_remembered_is_missed(tmp_path: Path, files: list[list[str]]) -> None:
+    """What a chain cannot tell by itself, a remembered head tells."""
+    paths = _files(tmp_path, files)
+    verify(1, paths)
+    with pytest.raises(AccessLogError, match="cut off or made anew"):
+        verify(1, paths, remembered=Head(2, _HEAD))
+
+
+@given(st.lists(st.binary(max_size=60) | st.sampled_from([(line + "\n").encode() for line in _THREE]), max_size=6))
+def test_hostile_files_are_broken_or_whole_and_nothing_else(parts: list[bytes]) -> None:
+    """No bytes bring out an error of another kind."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "1-000001.jsonl"
+        path.write_bytes(b"".join(parts))
+        with suppress(AccessLogError):
+            assert verify(1, [path]).records <= len(parts) + 1
 
 
 @contextmanager
