@@ -186,7 +186,7 @@ def _fields(method: str, request: Message, peer: Peer | None, roles: frozenset[R
 def _plain(value: object) -> object:
     if isinstance(value, bytes):
         return value[: _MAX_TEXT // 2].hex()
-    return value[:_MAX_TEXT] if isinstance(value, str) else value
+    return value if isinstance(value, int) else str(value)[:_MAX_TEXT]
 
 
 def _indices(message: Message) -> tuple[int, ...]:

@@ -70,6 +70,8 @@ class AccessLog:
     def record(self, fields: dict[str, Any]) -> Future[None]:
         """Done when a record with these fields is on the disk; AccessLogError when it cannot be."""
         future: Future[None] = Future()
+        # A caller that goes away cannot take its record back: from here on the future cannot be cancelled.
+        future.set_running_or_notify_cancel()
         with self._wake:
             if self._closed:
                 future.set_exception(AccessLogError("closed"))
@@ -104,9 +106,9 @@ class AccessLog:
     def _attempt(self, batch: list[tuple[dict[str, Any], Future[None]]]) -> None:
         try:
             self._write([fields for fields, _ in batch])
-        except (OSError, AccessLogError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
             self._drop()
-            reason = f"{error.strerror or error}" if isinstance(error, OSError) else str(error)
+            reason = _reason(error)
             if not self._failing:
                 _log.critical(
                     "ALARM: the access log in %s cannot be written: %s; reads are refused", self._directory, reason
@@ -191,6 +193,12 @@ class AccessLog:
             with suppress(OSError):
                 os.close(self._tail.descriptor)
             self._tail = None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error) if isinstance(error, AccessLogError) else f"{type(error).__name__}: {error}"
 
 
 def _follow(tail: _Tail, fields: dict[str, Any], now: int) -> bytes:

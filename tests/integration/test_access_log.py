@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -147,6 +151,34 @@ def test_workers_have_chains_of_their_own_and_go_on_after_a_restart(place: Place
     found = accesslog.chains(log)
     assert set(found) <= {1, 2}
     assert sum(accesslog.verify(number, paths).records for number, paths in found.items()) == 12
+
+
+def test_no_answer_leaves_without_its_record_though_workers_are_killed(place: Place, log: Path) -> None:
+    """Killed in the middle of reads, again and again: whatever a caller saw is in a chain that is whole."""
+    seen = 0
+    with place.served(ACCESS_LOG=str(log)) as live:
+        live.device("ct-1")
+        worker = live.workers[0]
+        for _ in range(2):
+            with LedgerClient(live.address, retry=Retry(attempts=1), timeout=20) as client:
+                killer = threading.Timer(0.05, os.kill, (worker, signal.SIGKILL))
+                killer.start()
+                with suppress(UnavailableError):
+                    while True:
+                        client.statement(index=1)
+                        seen += 1
+                killer.join()
+            with LedgerClient(live.address, retry=Retry(attempts=60), timeout=60) as client:
+                client.statement(index=1)  # retried until the next worker is there
+                seen += 1
+            (worker,) = _children(live.process.pid)
+    (paths,) = accesslog.chains(log).values()
+    records = accesslog.verify(1, paths).records
+    assert seen <= records <= seen + 2 + accesslog.verify(1, paths).torn
+
+
+def _children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @pytest.fixture(name="written")

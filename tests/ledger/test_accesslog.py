@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import subprocess
@@ -311,6 +312,28 @@ def test_a_full_disk_fails_every_record_and_nothing_that_was_promised_is_lost(tm
     names = [each["who"] for each in _said(tmp_path) if "who" in each]
     # A line that lacked its line feed alone was promised to nobody and counts all the same.
     assert (names[0], names.count("while") - written in {0, 1}, names[-1]) == ("before", True, "after")
+
+
+def test_a_caller_that_goes_away_takes_nothing_with_it(tmp_path: Path) -> None:
+    """A cancelled wait leaves the record and the log as they are."""
+
+    async def leave(log: AccessLog) -> None:
+        waiting = asyncio.wrap_future(log.record({"who": "gone"}))
+        waiting.cancel()
+        await asyncio.wrap_future(log.record({"who": "there"}))
+
+    with _writing(tmp_path) as log:
+        asyncio.run(leave(log))
+    assert _said(tmp_path) == [{"who": "gone"}, {"who": "there"}]
+
+
+def test_a_record_that_cannot_be_made_fails_and_the_next_does_not(tmp_path: Path) -> None:
+    """A mistake of ours is an alarm and a refusal, and no caller waits for ever."""
+    with _writing(tmp_path) as log:
+        with pytest.raises(AccessLogError, match="TypeError"):
+            log.record({"who": object()}).result(20)
+        log.record({"who": "a"}).result(20)
+    assert _only(tmp_path).records == 1
 
 
 def test_records_after_the_end_fail(tmp_path: Path) -> None:
