@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from integration.authority import Authority
 
 from platemark.errors import FormatError
 from platemark.v1 import ledger_pb2 as pb
+from platemark_ledger import watched as watched_files
 from platemark_ledger.access import RULES, Access, AccessFileError, Role, read_access, rule_of
 from platemark_ledger.access_crl import RevocationError, read_lists
 from platemark_ledger.access_peer import SPIFFE_ID, Peer, peer_of, subject_text
@@ -270,6 +272,20 @@ def test_a_watched_file_is_what_it_says_now_or_was_the_last_usable_thing(
     assert watched.value == 3
     path.write_text("4")
     assert watched.value == 4
+
+
+@pytest.mark.parametrize(("age_ns", "seen"), [(0, "2"), (10 * 10**9, "1")])
+def test_two_writes_in_one_tick_of_the_clock_are_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age_ns: int, seen: str
+) -> None:
+    """A file whose stamp is young is read again although its stamp is the same; an old one is not."""
+    stamp = (1, 2, 3, time.time_ns() - age_ns, time.time_ns() - age_ns)
+    monkeypatch.setattr(watched_files, "_stamp", lambda _: stamp)
+    path = tmp_path / "file"
+    path.write_text("1")
+    watched = Watched("access", [path], _number)
+    path.write_text("2")
+    assert watched.value == int(seen)
 
 
 def test_a_first_content_that_cannot_be_used_is_refused_by_the_setting(tmp_path: Path) -> None:
