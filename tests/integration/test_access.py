@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
-from integration.authority import Authority, Issued
+from integration.certificates import Authority, Issued
 from integration.live import Live, Place, only
 
 from platemark.rpc import Retry, Tls, UnavailableError

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.authority import Authority
+from integration.certificates import Authority
 from integration.live import Live, Place, Writer, only
 from integration.test_ledger_cli import run
 

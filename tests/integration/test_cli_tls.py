@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from commands import platemark, png
-from integration.authority import Authority
+from integration.certificates import Authority
 from integration.live import Place
 
 

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from integration.authority import Authority
+from integration.certificates import Authority
 from integration.live import Live, Place
 
 from platemark.rpc import Retry, RpcError, Tls, UnavailableError, UnreachableError

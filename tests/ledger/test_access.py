@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
-from integration.authority import Authority
+from integration.certificates import Authority
 
 from platemark.errors import FormatError
 from platemark.v1 import ledger_pb2 as pb

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
-from integration.authority import Authority, Issued
+from integration.certificates import Authority, Issued
 
 from platemark.v1 import ledger_pb2 as pb
 from platemark_ledger import accesslog, status
