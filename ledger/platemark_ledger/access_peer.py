@@ -14,6 +14,7 @@ from functools import lru_cache
 from hashlib import sha256
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 __all__ = ["SPIFFE_ID", "Peer", "peer_of", "subject_text"]
@@ -23,6 +24,8 @@ _SEGMENT = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+"
 # A trust domain and a path without empty, `.` or `..` segments; no port, user, query or fragment.
 SPIFFE_ID = re.compile(rf"spiffe://{_DOMAIN}(?:/{_SEGMENT})*")
 _MAX_SPIFFE = 2048
+# What cryptography raises besides ValueError for a certificate that TLS has accepted.
+_UNREADABLE = (x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,10 @@ class Peer:
 def peer_of(auth_context: Mapping[str, Iterable[bytes]]) -> Peer | None:
     """The caller of a gRPC call, None when it showed no certificate. Raises ValueError for one that cannot be read."""
     found = tuple(auth_context.get("x509_pem_cert", ()))
-    return _parse(found[0]) if found else None
+    try:
+        return _parse(found[0]) if found else None
+    except _UNREADABLE as error:
+        raise ValueError(str(error)) from None
 
 
 def subject_text(text: str) -> str:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
-from platemark.errors import FormatError
 from platemark_ledger.settings import ConfigError
 
 __all__ = ["Watched"]
@@ -31,7 +30,7 @@ _SETTLED_NS = 2_000_000_000
 class Watched(Generic[_T]):
     """What `parse` makes of the content of some files that are only usable together. Any thread may ask.
 
-    `parse` gets the contents in the order of `paths` and raises FormatError or ValueError for what it cannot use. The
+    `parse` gets the contents in the order of `paths` and raises for what it cannot use, at best FormatError or ValueError. The
     constructor raises ConfigError, naming `setting`: a start with a file that cannot be used is refused.
     """
 
@@ -103,7 +102,7 @@ class Watched(Generic[_T]):
             return self._parse(contents)
         except ConfigError:
             raise
-        except (FormatError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - a fault of a parser, too, leaves the content before in force
             raise ConfigError(self._setting, f"{self._paths[0]}: {error}") from None
 
 

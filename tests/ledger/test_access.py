@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -239,6 +240,42 @@ def test_a_forged_list_in_the_name_of_the_authority_does_not_count(tmp_path: Pat
     forged = forger.revocation_list().public_bytes(Encoding.PEM)
     with pytest.raises(RevocationError, match="no authority of tls_client_ca signed"):
         read_lists([forged, authority.ca.read_bytes()])
+
+
+@pytest.fixture(scope="module", name="signed")
+def _signed(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
+    """A list of one certificate in DER, and its authority."""
+    authority = Authority(tmp_path_factory.mktemp("authority"), "authority")
+    made = authority.revocation_list(authority.issue("stolen"))
+    return made.public_bytes(Encoding.DER), authority.ca.read_bytes()
+
+
+@given(st.data())
+def test_no_changed_list_says_something_else(signed: tuple[bytes, bytes], data: st.DataObject) -> None:
+    """A byte changed anywhere: refused, or the same list."""
+    content, ca = bytearray(signed[0]), signed[1]
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    try:
+        found = read_lists([bytes(content), ca])
+    except (RevocationError, ValueError):
+        return
+    assert found == read_lists([signed[0], ca])
+
+
+@given(st.binary(max_size=80) | st.text('[]caller="spifesubjctro,\n ', max_size=80).map(str.encode))
+def test_any_bytes_are_an_access_file_or_its_error(content: bytes) -> None:
+    """Nothing else comes of a file that somebody wrote by mistake."""
+    with suppress(AccessFileError):
+        read_access([content])
+
+
+def test_a_fault_of_a_parser_leaves_the_content_before_in_force(tmp_path: Path) -> None:
+    """Whatever it raises: calls go on under the old content."""
+    path = tmp_path / "file"
+    path.write_text("1")
+    watched = Watched("access", [path], lambda contents: 1 // int(contents[0]))
+    path.write_text("0")
+    assert watched.value == 1
 
 
 def _number(contents: object) -> int:
