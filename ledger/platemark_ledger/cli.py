@@ -26,7 +26,7 @@ import typer
 from platemark import files
 from platemark.cli import output
 from platemark.errors import FormatError, KeyFileError, PlatemarkError
-from platemark_ledger import __version__, config, founding, opening, renewing
+from platemark_ledger import __version__, cli_access, config, founding, opening, renewing
 from platemark_ledger.demo import demo
 from platemark_ledger.errors import GenesisError, StartRefusedError, WrongLogKeyError
 from platemark_ledger.exits import Exit
@@ -290,6 +290,7 @@ def renew(
 
 
 app.command("demo")(demo)
+app.add_typer(cli_access.app)
 
 
 async def _supervise(supervisor: Supervisor) -> Exit:

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ from platemark.errors import (
 )
 from platemark.timestamp import Authority, TimeStamp, verify_response
 from platemark.verify import verify
+from platemark_ledger import accesslog
 from vectors import formats, golden_files, records, times
 from vectors.shapes import VECTORS, tagged, unmeasured, untagged
 
@@ -193,6 +195,31 @@ def _tlog_proof_unproven(row: Row) -> None:
 
 def _tlog_proof_malformed(row: Row) -> None:
     assert _refuses(NoteError, lambda: tlog_proof.parse(_bytes(row, "proof"))).field == row["part"]
+
+
+def _chain(row: Row, remembered: accesslog.Head | None = None) -> accesslog.Chain:
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"1-{number:06d}.jsonl" for number, _ in enumerate(row["files"], 1)]
+        for path, content in zip(paths, row["files"], strict=True):
+            path.write_bytes(content.encode())
+        return accesslog.verify(1, paths, remembered=remembered)
+
+
+def _access_log_whole(row: Row) -> None:
+    chain = _chain(row)
+    assert [getattr(chain, name) for name in row if name not in {"name", "files"}] == [
+        value for name, value in row.items() if name not in {"name", "files"}
+    ]
+
+
+def _access_log_broken(row: Row) -> None:
+    _refuses(accesslog.AccessLogError, lambda: _chain(row))
+
+
+def _access_log_cut_off(row: Row) -> None:
+    _chain(row)
+    remembered = accesslog.Head(row["remembered"]["seq"], row["remembered"]["hash"])
+    _refuses(accesslog.AccessLogError, lambda: _chain(row, remembered))
 
 
 def _statement_accepted(row: Row) -> None:
