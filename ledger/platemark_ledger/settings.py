@@ -230,7 +230,7 @@ class Settings:
     )
     tsa_crl: tuple[str, ...] = _setting(
         (),
-        unit="files or URLs",
+        unit="absolute paths or URLs",
         why="of the authorities' certificate revocation lists (DER), stored with each stamp: later nobody could tell any more "
         "that a signer was good at the time.",
     )
@@ -309,6 +309,9 @@ class Settings:
                 raise ConfigError("tsa", f"{url!r} is not an http or https URL")
         if len(set(self.tsa)) != len(self.tsa):
             raise ConfigError("tsa", "one authority is named twice")
+        for place in self.tsa_crl:
+            if not place.startswith(("http://", "https://", "/")):
+                raise ConfigError("tsa_crl", f"{place!r} is neither an http or https URL nor an absolute path")
 
     @property
     def lock(self) -> Path:

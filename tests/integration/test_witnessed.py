@@ -15,11 +15,16 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
+from integration.authority import running
 from integration.live import ORIGIN, PROGRAM, Live, Place, environment, only
 
 from platemark import checkpoint, witness_policy
 from platemark.rpc import BadReplyError, DeadlineError, NotFoundError, RefusedError, Retry, UnavailableError, Wait, What
 from platemark.rpc.sync import LedgerClient
+from platemark.timestamp import Authority, verify_response
+from platemark_ledger import published
+from platemark_ledger.published import Published
+from platemark_ledger.store import Store, Table
 from witnesses import Witness, policy, witnessing
 
 _T = TypeVar("_T")
@@ -183,6 +188,42 @@ def test_evidence_leads_to_the_witnessed_checkpoint(place: Place) -> None:
         evidence = trusting(live, 1, witness).evidence(index=index)
         assert {name for name, _, _ in evidence.checkpoint.signed.signatures} == {ORIGIN, "w1.test"}
         assert evidence.checkpoint.checkpoint.size > index
+
+
+def rows(place: Place) -> list[Published]:
+    """The published checkpoints that are stored, smallest first."""
+    store = Store.open(place.directory / "data")
+    try:
+        with store.read() as transaction:
+            sizes = [int.from_bytes(key, "big") for key, _ in transaction.scan(Table.PUBLISHED)]
+            found = [published.at_size(transaction, size) for size in sizes]
+    finally:
+        store.close()
+    return [each for each in found if each is not None]
+
+
+def test_authorities_stamp_what_is_published_and_go_on_without_witnesses(place: Place, tmp_path: Path) -> None:
+    """A real authority stamps the log note, with its list of the revoked; without a quorum the unwitnessed one is stamped."""
+    (witness,) = named(place, "w1.test")
+    with running(tmp_path / "tsa") as authority:
+        changes = {"TSA": authority["url"], "TSA_CRL": authority["crl"], "TSA_INTERVAL": "1"}
+        with scene(place, 1, witness, **changes) as live:
+            device = live.device("dx1")
+            live.client().append([device.capture()], wait=Wait.WITNESSED)
+            first = eventually(lambda: next((each for each in rows(place) if each.stamps and each.witnessed), None))
+            witness.fault = "busy"
+            size = live.client().append([device.capture()]).checkpoint.checkpoint.size
+            second = eventually(lambda: next((each for each in rows(place) if each.stamps and each.size == size), None))
+            assert not second.witnessed
+            assert metrics(live)[f'platemark_tsa_size{{tsa="{authority["url"]}"}}'] == size
+        trusted = Authority("demo", (Path(authority["root"]).read_bytes(),))
+        for row in (first, second):
+            (stamp,) = row.stamps
+            verified = verify_response(
+                stamp.response, message=row.log_note, authorities=[trusted], crls=list(stamp.crls)
+            )
+            assert verified.revocation == "checked"
+            assert verified.time_ns <= time.time_ns()
 
 
 def test_published_checkpoints_outlive_a_restart(place: Place) -> None:
