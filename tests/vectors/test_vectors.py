@@ -24,11 +24,13 @@ from platemark import (
     keys,
     merkle,
     note,
+    receipt,
     renewal,
     report,
     statement,
     tiles,
     tlog_proof,
+    transparent,
     trust,
 )
 from platemark.errors import (
@@ -41,14 +43,16 @@ from platemark.errors import (
     NoteError,
     PlatemarkError,
     ProofError,
+    ReceiptError,
     SignatureError,
     TimeStampError,
     UnknownKindError,
+    UnsupportedReceiptError,
 )
 from platemark.timestamp import Authority, TimeStamp, verify_response
 from platemark.verify import verify
 from platemark_ledger import accesslog
-from vectors import formats, golden_files, records, times
+from vectors import formats, golden_files, receipt_rows, records, times
 from vectors.shapes import VECTORS, tagged, unmeasured, untagged
 
 Row = dict[str, Any]
@@ -97,6 +101,56 @@ def _cose_unverified(row: Row) -> None:
     message, key = cose.decode(_bytes(row, "message")), keys.load_public(_bytes(row, "spki"))
     with pytest.raises((SignatureError, CoseError)):
         message.verify(key)
+
+
+def _receipts_inclusion(row: Row) -> None:
+    read = receipt.parse(_bytes(row, "receipt"))
+    root = read.verify_inclusion(_bytes(row, "entry"), keys.load_public(_bytes(row, "spki")))
+    assert isinstance(read.proof, receipt.Inclusion)
+    assert (read.proof.index, read.proof.size, root) == (row["index"], row["size"], _bytes(row, "root"))
+
+
+def _receipts_consistency(row: Row) -> None:
+    read = receipt.parse(_bytes(row, "receipt"))
+    root = read.verify_consistency(_bytes(row, "old_root"), keys.load_public(_bytes(row, "spki")))
+    assert isinstance(read.proof, receipt.Consistency)
+    assert (read.proof.old_size, read.proof.new_size, root) == (row["old_size"], row["new_size"], _bytes(row, "root"))
+
+
+def _receipts_malformed(row: Row) -> None:
+    for foreign in (False, True):
+        error = _refuses(ReceiptError, lambda: receipt.parse(_bytes(row, "bytes"), foreign=foreign))  # noqa: B023
+        assert error.field == row["part"]
+
+
+def _receipts_foreign(row: Row) -> None:
+    assert _refuses(ReceiptError, lambda: receipt.parse(_bytes(row, "bytes"))).field == row["part"]
+    assert receipt.parse(_bytes(row, "bytes"), foreign=True).foreign
+
+
+def _receipts_unsupported(row: Row) -> None:
+    _refuses(UnsupportedReceiptError, lambda: receipt.parse(_bytes(row, "bytes")))
+
+
+def _receipts_unproven(row: Row) -> None:
+    read = receipt.parse(_bytes(row, "receipt"))
+    with pytest.raises((SignatureError, ReceiptError)):
+        read.verify_inclusion(_bytes(row, "entry"), keys.load_public(_bytes(row, "spki")))
+
+
+def _receipts_transparent(row: Row) -> None:
+    carried = [bytes.fromhex(each) for each in row["receipts"]]
+    assert transparent.attach(_bytes(row, "statement"), carried) == _bytes(row, "whole")
+    assert transparent.detach(_bytes(row, "whole")) == (_bytes(row, "statement"), tuple(carried))
+
+
+def _receipts_unwrapped(row: Row) -> None:
+    carried = tuple(bytes.fromhex(each) for each in row["receipts"])
+    assert transparent.detach(_bytes(row, "whole")) == (_bytes(row, "statement"), carried)
+
+
+def _receipts_refused(row: Row) -> None:
+    assert _refuses(ReceiptError, lambda: transparent.detach(_bytes(row, "bytes"))).field == row["part"]
 
 
 def _keys_accepted(row: Row) -> None:
@@ -374,7 +428,7 @@ def test_every_vector_has_its_outcome(name: str, group: str) -> None:
 
 @functools.cache
 def _generated() -> dict[str, bytes]:
-    return {**formats.files(), **records.files(), **times.files()}
+    return {**formats.files(), **records.files(), **receipt_rows.files(), **times.files()}
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from platemark import __version__
-from platemark.cli import capture, enrol, fetch, inspection, keygen, output, verify
+from platemark.cli import capture, enrol, fetch, inspection, keygen, output, receipt, verify
 from platemark.errors import DecoderMissingError, PlatemarkError
 
 __all__ = ["app", "main"]
@@ -76,6 +76,11 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name, help=_help(_command))(_command)
+
+_receipts = typer.Typer(help=receipt.HELP, no_args_is_help=True, rich_markup_mode=None)
+for _name, _command in receipt.COMMANDS.items():
+    _receipts.command(_name, help=_help(_command))(_command)
+app.add_typer(_receipts, name="receipt")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
