@@ -297,6 +297,8 @@ def _check_names(transaction: ReadTransaction, found: Sequence[statement.Stateme
         assert each.epoch is not None
         assert each.seq is not None
         assert transaction.chain_index(record.number, each.epoch, each.seq, each.id) == index
+        prevs = transaction.chain_prevs(record.number, each.epoch, each.seq, most=len(found))
+        assert (each.id, each.prev) in prevs.items()
     for index, each in enumerate(found):
         for name in digests.names_of(each):
             assert next(digests.find(transaction, name, index), None) == index
