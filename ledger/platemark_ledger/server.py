@@ -23,6 +23,7 @@ from platemark.key_files import read_private
 from platemark.note import NoteSigner
 from platemark_ledger.boundary import Boundary
 from platemark_ledger.exits import Exit
+from platemark_ledger.keystates import KeyStating
 from platemark_ledger.opening import Ledger, Paths, open_ledger
 from platemark_ledger.receipts import Receipts
 from platemark_ledger.sequencer import Sequencer
@@ -103,7 +104,10 @@ async def running(
         )
         sequencer.start()
         try:
-            async with _grpc(settings, ledger, sequencer, readers, failed, reuse_port=reuse_port) as server:
+            async with (
+                _keystates(settings, ledger, sequencer),
+                _grpc(settings, ledger, sequencer, readers, failed, reuse_port=reuse_port) as server,
+            ):
                 yield server
         finally:
             # Everything accepted has been answered by now, unless the drain time was too short: then it is still committed.
@@ -116,6 +120,20 @@ async def running(
             # A commit is still under way. Closing files that it writes to is undefined; the end of the process is a crash, which
             # loses nothing that was acknowledged.
             _log.critical("a commit outlives the drain time; the process ends under it")
+
+
+@asynccontextmanager
+async def _keystates(settings: Settings, ledger: Ledger, sequencer: Sequencer) -> AsyncIterator[None]:
+    """The log's own statements about its keys, unless they are switched off."""
+    if not settings.keystate_interval:
+        yield
+        return
+    task = KeyStating(ledger, sequencer, seat=settings.keystate_seat, interval=settings.keystate_interval)
+    task.start()
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(task.stop)
 
 
 @asynccontextmanager
