@@ -145,7 +145,7 @@ class Judge:
         4. the issuer is the URI that the key was enrolled for
         5. a log-bound kind names this log
         6. its own stated time is within the key's validity
-        7. an enrolment, revocation or policy follows from what the log says so far
+        7. an enrolment, revocation or policy follows from what the log says so far, and a keystate speaks of no more than that
         8. the key's chain, the clock and references: noted, never refused
         """
         statement = examined.statement
@@ -168,6 +168,8 @@ class Judge:
         _check_time(statement, grant)
         if statement.kind in _REGISTRY_KINDS:
             self._registry.check(statement)
+        elif statement.kind == "keystate" and cast("int", statement.payload["size"]) > index:
+            raise Refusal("malformed", "payload.size", f"the log has {index} statements before this one")
         if place is None:
             self._check_log_keys(statement)
             return Enters(record.number, 0, None)
