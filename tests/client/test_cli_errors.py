@@ -17,7 +17,8 @@ from commands import platemark, png
 from platemark import __version__
 from platemark.cli import app
 
-COMMANDS = ("keygen", "enrol", "sign", "submit", "capture", "lookup", "fetch", "verify", "inspect")
+COMMANDS = ("keygen", "enrol", "revoke", "sign", "submit", "capture", "lookup", "fetch", "verify", "inspect")
+POLICY_COMMANDS = ("show", "propose", "sign", "submit")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -29,10 +30,22 @@ def test_help_teaches_with_an_example(command: str) -> None:
     assert "--json" in ran.out
 
 
+@pytest.mark.parametrize("command", POLICY_COMMANDS)
+def test_help_of_the_policy_commands_teaches_too(command: str) -> None:
+    """They are a group of their own."""
+    ran = platemark("policy", command, "--help")
+    assert ran.code == 0
+    assert re.search(rf"Examples?:(?:.|\n)*platemark policy {command} ", ran.out)
+    assert "--json" in ran.out
+    assert list(POLICY_COMMANDS) == re.findall(
+        r"^  (\w+) +[A-Z]", platemark("policy", "--help").out.partition("Commands:")[2], re.MULTILINE
+    )
+
+
 def test_the_overview_lists_every_command() -> None:
     """The commands of the program are the ones tested here."""
     ran = platemark("--help")
-    assert list(COMMANDS) == re.findall(r"^  (\w+)   ?\w? ?.*", ran.out.partition("Commands:")[2], re.MULTILINE)
+    assert [*COMMANDS, "policy"] == re.findall(r"^  (\w+)   ?\w? ?.*", ran.out.partition("Commands:")[2], re.MULTILINE)
 
 
 def test_version() -> None:
