@@ -143,9 +143,11 @@ def confirm(lines: list[str], *, yes: bool) -> None:
         return
     if sys.stdin is None or not sys.stdin.isatty():
         raise PlatemarkError("this asks before it acts, and there is no terminal: --yes goes on without asking")
-    for line in lines:
+    for line in [*lines, "Go on? [y/N]"]:
         output.note(line)
-    typer.confirm("Go on?", abort=True, err=True)
+    # Not typer.confirm, which leaves a space on standard output, where --json writes.
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise typer.Abort
 
 
 def _report(logged: Logged, signed: Statement, kid: bytes, target: Path, *, as_json: bool) -> None:
