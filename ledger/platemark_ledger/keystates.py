@@ -40,6 +40,7 @@ __all__ = ["Duty", "KeyStating", "KeyTrees", "Last", "next_statement"]
 
 _log = logging.getLogger("platemark.ledger")
 _LOOK = 1.0  # seconds between looks
+_REST = 60.0  # after one that failed
 _PATIENCE_NS = 60 * 10**9
 _KEPT = 4
 
@@ -215,13 +216,16 @@ class KeyStating:
         return outcome.index
 
     def _run(self) -> None:
-        while not self._stopping.wait(_LOOK):
+        pause = _LOOK
+        while not self._stopping.wait(pause):
+            pause = _LOOK
             try:
                 self.look()
             except (PoisonedError, StoppedError):
                 return  # and so does this worker
             except Exception as error:  # noqa: BLE001 -- the log does not depend on it, whatever a log key in hardware raises
-                _log.warning("no keystate was logged, trying again: %s", error)
+                _log.warning("no keystate was logged, trying again in %.0f seconds: %s", _REST, error)
+                pause = _REST
 
     def _take_seat(self) -> bool:
         try:

@@ -190,8 +190,7 @@ class ReadTransaction:
         for key, value in islice(self.scan(Table.CHAIN, place), most):
             if not key.startswith(place):
                 break
-            prev = value[8:]
-            found[key[len(place) :]] = None if prev == _NO_PREV else prev
+            found[key[len(place) :]] = value[8:] if seq else None  # null exactly at seq 0
         return found
 
     def chain_head(self, number: int) -> ChainHead | None:

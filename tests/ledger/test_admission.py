@@ -1,5 +1,6 @@
 """What enters the log, what is refused and with which code, and what is logged with a condition."""
 
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -275,6 +276,21 @@ def test_an_enrolled_registrar_enrols(bench: Bench) -> None:
     assert isinstance(outcome, Logged)
 
 
+def test_a_revoked_enrolled_registrar_enrols_nobody(bench: Bench) -> None:
+    """What it enrolled before its revocation stays, in the same batch as in any other; what it enrols after that is refused."""
+    second, early, late = (builders.party(name) for name in ("second-registrar", "early", "late"))
+    bench.enrolled(second, "registrar")
+    outcomes = bench.say(
+        bench.log.enrol(early, by=second),
+        bench.log.revoke(second, effective=NOW + SECOND),
+        bench.log.enrol(late, by=second),
+        bench.log.capture(by=early),
+    )
+    assert [type(outcome) for outcome in outcomes] == [Logged, Logged, Refusal, Logged]
+    assert refusal(outcomes[2]) == ("revoked", "protected.4")
+    assert bench.ledger.key(late.key.kid) is None
+
+
 def test_a_repeat_gets_the_first_answer_whatever_its_signature(bench: Bench) -> None:
     """The same to-be-signed bytes have one index: with the same, a fresh or a flipped signature; the first bytes are returned."""
     bench.enrolled(MODALITY)
@@ -525,7 +541,7 @@ def test_a_late_statement_that_one_of_a_fork_names_is_no_mismatch(bench: Bench) 
     assert [codes(outcome) for outcome in bench.say(after[1], late)] == [["fork"], ["late"]]
 
 
-def test_a_late_statement_is_compared_with_a_bounded_number(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_late_statement_is_compared_with_a_bounded_number(monkeypatch: pytest.MonkeyPatch, bench: Bench) -> None:
     """Of a place with forks without number those with the least ids are looked at, committed or not."""
     monkeypatch.setattr(admission, "MAX_COMPARED", 2)
     bench.enrolled(MODALITY)
@@ -540,7 +556,7 @@ def test_a_late_statement_is_compared_with_a_bounded_number(bench: Bench, monkey
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_the_least_ids_are_the_ones_that_count(bench: Bench, monkeypatch: pytest.MonkeyPatch, rank: int) -> None:
+def test_the_least_ids_are_the_ones_that_count(monkeypatch: pytest.MonkeyPatch, bench: Bench, rank: int) -> None:
     """A late statement that one of the looked at names is no mismatch, whether that is committed or new."""
     monkeypatch.setattr(admission, "MAX_COMPARED", 2)
     bench.enrolled(MODALITY)
@@ -550,3 +566,31 @@ def test_the_least_ids_are_the_ones_that_count(bench: Bench, monkeypatch: pytest
     order = sorted(range(4), key=lambda each: statement.decode(bench.log.statements[after[each]]).id)
     bench.say(first, after[order[0]], after[order[3]])
     assert codes(bench.say(after[order[2]], after[order[1]], places[order[rank]])[2]) == ["late"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_conditions_of_any_order_are_those_of_a_replay(bench: Bench, seed: int) -> None:
+    """Two keys at random places, naming anything as `prev`, in batches of any size: the definitions of the format hold."""
+    draw = random.Random(seed)
+    devices = [bench.enrolled(MODALITY), bench.enrolled(builders.party("modality-2"))]
+    made: list[int] = []
+    for number in range(80):
+        seq = draw.randrange(5)
+        prev = statement.decode(bench.log.statements[draw.choice(made)]).id if made else bytes(32)
+        made.append(
+            bench.log.capture(
+                b"%d" % number,
+                by=draw.choice(devices),
+                epoch=draw.randrange(3),
+                seq=seq,
+                prev=prev if seq else None,
+                at=NOW + draw.randrange(SECOND),
+            )
+        )
+    draw.shuffle(made)
+    noticed: set[str] = set()
+    while made:
+        count = draw.randrange(1, 12)
+        noticed |= {code for outcome in bench.say(*made[:count]) for code in codes(outcome)}
+        del made[:count]
+    assert noticed >= {"gap", "late", "fork", "prev-mismatch", "old-epoch", "clock-backwards"}

@@ -240,7 +240,7 @@ def submit(
             what = f"leaf {item['index']}" if "index" in item else item["reason"]
             output.say(f"{item['status']:<8} {output.printable(item['statement'])}: {output.printable(what)}")
         output.say(
-            f"policy version {version!r} is {'in force' if in_force else 'NOT in force: signatures are missing'}"
+            f"policy version {version!r} is {'in force' if in_force else 'NOT in force: signatures are missing or were refused'}"
         )
     if not in_force:
         raise typer.Exit(1)

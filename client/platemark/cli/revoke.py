@@ -80,10 +80,9 @@ def revoke(
     """Revoke a key: the ledger takes nothing more from it. This cannot be taken back, and is done once.
 
     What it does to records that are in the log: those with a time stamp at or before --effective stand, as if nothing
-    had happened. All others of this key become INCONCLUSIVE, "disputed": they may be the owner's or a thief's. So an
-    early --effective voids nothing, and helps nobody disown what was stamped; choose the last moment at which the key
-    was certainly in the right hands. A routine exchange of a key needs no revocation: enrol the new one, and let the
-    old one expire.
+    had happened. All others of this key become INCONCLUSIVE, "disputed": they may be the owner's or a thief's. An early
+    --effective voids nothing and disputes more; choose the last moment at which the key was certainly in the right
+    hands. A routine exchange of a key needs no revocation: enrol the new one, and let the old one expire.
 
     Examples:
       platemark revoke dx1.pub --reason device-lost --effective 2031-05-04T18:00:00Z --registrar registrar.pem
