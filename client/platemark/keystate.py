@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from platemark import cbor, merkle
 from platemark.errors import CborError, EvidenceError, ProofError, StatementError
+from platemark.keyrule import KeyState, Revocation
 from platemark.kinds import ROLES
 from platemark.schema import Check, array, blob, choice, integer, nullable, uri
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from platemark.cbor import Value
     from platemark.statement import Statement
 
-__all__ = ["MAX_SHOWN", "KeyLeaf", "KeyStates", "KeyTree", "ShownKey", "decode_shown"]
+__all__ = ["MAX_SHOWN", "KeyLeaf", "KeyStates", "KeyTree", "ShownKey", "decode_shown", "key_state"]
 
 MAX_SHOWN = 4096
 _MEMBER = "keystate/leaf.cbor"
@@ -85,6 +86,20 @@ class ShownKey:
         if count != self.count:
             raise ProofError(f"the key's path is for {self.count} keys, and the keystate counts {count}")
         merkle.verify_inclusion(index=self.index, size=self.count, leaf_hash=self.leaf.hash, path=self.path, root=root)
+
+
+def key_state(shown: ShownKey, stated: Statement, *, index: int) -> KeyState:
+    """What a keystate logged as leaf `index` says of the key, for the key rule. Raises ProofError: it does not show this leaf.
+
+    That the statement is in the log, names it and is signed by its log key is for the caller to check, and that the leaf says of
+    the record's key what its enrolment says.
+    """
+    payload, leaf = stated.payload, shown.leaf
+    shown.verify(root=cast("bytes", payload["root"]), count=cast("int", payload["count"]))
+    revocation = None
+    if leaf.revoked is not None and leaf.effective is not None:
+        revocation = Revocation(leaf.revoked, leaf.effective)
+    return KeyState(index, cast("int", payload["size"]), cast("int", stated.time), revocation)
 
 
 def decode_shown(data: bytes) -> ShownKey:

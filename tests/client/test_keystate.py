@@ -14,7 +14,8 @@ from builders import BEGIN, END, MODALITY, NOW, Log
 from platemark import cbor, statement
 from platemark.cbor import Value
 from platemark.errors import EvidenceError, FormatError, ProofError
-from platemark.keystate import MAX_SHOWN, KeyLeaf, KeyStates, KeyTree, ShownKey, decode_shown
+from platemark.keyrule import KeyState, Revocation
+from platemark.keystate import MAX_SHOWN, KeyLeaf, KeyStates, KeyTree, ShownKey, decode_shown, key_state
 from platemark.merkle import EMPTY_ROOT
 
 OPERATOR = builders.party("operator")
@@ -125,6 +126,22 @@ def test_a_revocation_cannot_be_left_out_of_a_leaf() -> None:
     shown.verify(root=tree.root, count=4)
     with pytest.raises(ProofError):
         replace(shown, leaf=LEAF).verify(root=tree.root, count=4)
+
+
+def test_a_keystate_speaks_in_the_words_of_the_key_rule() -> None:
+    """Size, signed time and the revocation of the shown key; of another tree it says nothing."""
+    log = Log()
+    log.enrol(MODALITY)
+    log.enrol(OPERATOR, role="operator")
+    log.revoke(MODALITY, effective=7)
+    tree = _replayed(log).tree()
+    payload: builders.Payload = {"at": NOW, "log": log.id, "size": 4, "root": tree.root, "count": 2}
+    index = log.say("keystate", payload, by=builders.Party(builders.LOG_KEY, f"https://{log.origin}"))
+    stated = statement.decode(log.statements[index])
+    found = [key_state(shown, stated, index=4) for who in (MODALITY, OPERATOR) if (shown := tree.show(who.key.kid))]
+    assert found == [KeyState(4, 4, NOW, Revocation(3, 7)), KeyState(4, 4, NOW, None)]
+    with pytest.raises(ProofError):
+        key_state(_shown()[1], stated, index=4)
 
 
 def _member(**changes: Value) -> bytes:
