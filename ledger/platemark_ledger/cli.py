@@ -188,12 +188,14 @@ def serve(
             stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s supervisor: %(message)s"
         )
 
-        def announce(address: str, pids: list[int]) -> None:
+        def announce(address: str, http: str | None, pids: list[int]) -> None:
             if as_json:
-                _print_json({"listening": address, "origin": settings.origin, "pid": os.getpid(), "workers": pids})
+                said = {"listening": address, "http": http, "origin": settings.origin, "pid": os.getpid()}
+                _print_json({**said, "workers": pids})
             else:
                 count = f"{len(pids)} worker{'s' * (len(pids) > 1)}"
-                output.say(output.printable(f"{settings.origin} is served on {address} ({count})"))
+                read = f", read over HTTP on {http}" if http else ""
+                output.say(output.printable(f"{settings.origin} is served on {address}{read} ({count})"))
 
         code = asyncio.run(_supervise(Supervisor(settings, announce=announce)))
     raise typer.Exit(code)

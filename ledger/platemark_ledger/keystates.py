@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, cast
 from platemark import statement as statements
 from platemark.keys import EDDSA
 from platemark.keystate import KeyLeaf, KeyStates, KeyTree
+from platemark_ledger import logchain
 from platemark_ledger.batch import KIND_NUMBERS
 from platemark_ledger.errors import LockError, PoisonedError, Refusal, StoppedError
 from platemark_ledger.grants import decode_key
@@ -125,7 +126,7 @@ class Duty:
 
 
 def next_statement(ledger: Ledger, trees: KeyTrees, duty: Duty) -> bytes | None:
-    """The signed keystate that is due, or None. Raises StoreError and what the log key raises."""
+    """The signed keystate that is due, or None; inside `logchain.turn`. Raises StoreError and what the log key raises."""
     signer = _signer(ledger)
     released = ledger.anchor.read()  # before the data, so that the data reaches it
     now = ledger.now_ns()
@@ -141,7 +142,7 @@ def next_statement(ledger: Ledger, trees: KeyTrees, duty: Duty) -> bytes | None:
         if not tree.count:
             return None
         payload = {
-            **_chain(transaction, registry, signer.kid),
+            **logchain.next_place(transaction, signer.kid),
             "at": now,
             "log": ledger.log_id,
             "size": released.size,
@@ -161,15 +162,6 @@ def _last(transaction: ReadTransaction, size: int) -> Last | None:
         return None
     found = statements.decode(transaction.statement(index).raw)
     return Last(cast("int", found.payload["size"]), cast("int", found.time))
-
-
-def _chain(transaction: ReadTransaction, registry: Registry, kid: bytes) -> dict[str, int | bytes | None]:
-    """epoch, seq and prev of the next statement of a key that nobody else signs with."""
-    record = registry.key(kid)
-    head = transaction.chain_head(record.number) if record is not None else None
-    if head is None:
-        return {"epoch": 0, "seq": 0, "prev": None}
-    return {"epoch": head.epoch, "seq": head.seq + 1, "prev": head.id}
 
 
 class KeyStating:
@@ -207,10 +199,11 @@ class KeyStating:
         """
         if not self._take_seat():
             return None
-        raw = next_statement(self._ledger, self._trees, self._duty)
-        if raw is None:
-            return None
-        (outcome,) = self._sequencer.submit([raw]).result().outcomes
+        with logchain.turn(self._ledger):
+            raw = next_statement(self._ledger, self._trees, self._duty)
+            if raw is None:
+                return None
+            (outcome,) = self._sequencer.submit([raw]).result().outcomes
         if isinstance(outcome, Refusal):
             raise outcome
         return outcome.index

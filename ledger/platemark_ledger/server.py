@@ -7,11 +7,12 @@ gRPC, health SERVING. Stop order is the reverse, with the accepted calls finishe
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import ssl
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,19 +22,24 @@ from grpc_reflection.v1alpha import reflection
 
 from platemark.key_files import read_private
 from platemark.note import NoteSigner
+from platemark_ledger import metrics
 from platemark_ledger.boundary import Boundary
 from platemark_ledger.exits import Exit
 from platemark_ledger.keystates import KeyStating
 from platemark_ledger.opening import Ledger, Paths, open_ledger
+from platemark_ledger.readside import ReadSide
 from platemark_ledger.receipts import Receipts
+from platemark_ledger.seat import Seat
 from platemark_ledger.sequencer import Sequencer
 from platemark_ledger.service import SERVICE, LedgerService, Limits
 from platemark_ledger.settings import ConfigError, Settings
+from platemark_ledger.web import WebServer, bind
 
 __all__ = ["Running", "open_with", "running", "serve"]
 
 _log = logging.getLogger("platemark.ledger")
 _READERS = 4
+_BUNDLERS = 2
 # After a fatal fault nothing can be acknowledged any more; reads under way get this long.
 _FAULT_GRACE = 2.0
 _QUIET = 0.05
@@ -43,11 +49,15 @@ _LAST_GRACE = 0.5
 
 @dataclass(frozen=True)
 class Running:
-    """A server that takes calls. `address` is where; `failed` resolves to the reason of a fatal fault, if one happens."""
+    """A server that takes calls. `address` is where; `failed` resolves to the reason of a fatal fault, if one happens.
+
+    `http` is where the read side answers, None when it does not.
+    """
 
     address: str
     failed: asyncio.Future[str]
     boundary: Boundary
+    http: str | None = None
 
 
 def open_with(settings: Settings, passphrase: bytes | None) -> Ledger:
@@ -106,9 +116,10 @@ async def running(
         try:
             async with (
                 _keystates(settings, ledger, sequencer),
+                _http(settings, ledger, reuse_port=reuse_port) as http,
                 _grpc(settings, ledger, sequencer, readers, failed, reuse_port=reuse_port) as server,
             ):
-                yield server
+                yield dataclasses.replace(server, http=http)
         finally:
             # Everything accepted has been answered by now, unless the drain time was too short: then it is still committed.
             stopped = await asyncio.to_thread(sequencer.stop, timeout=settings.drain)
@@ -134,6 +145,27 @@ async def _keystates(settings: Settings, ledger: Ledger, sequencer: Sequencer) -
         yield
     finally:
         await asyncio.to_thread(task.stop)
+
+
+@asynccontextmanager
+async def _http(settings: Settings, ledger: Ledger, *, reuse_port: bool) -> AsyncIterator[str | None]:
+    """The read side, where `http_listen` says; it answers until gRPC has drained."""
+    bound = bind(settings, reuse_port=reuse_port)
+    if bound is None:
+        yield None
+        return
+    with (
+        closing(bound),
+        closing(Seat(settings.seat)) as seat,
+        ThreadPoolExecutor(_BUNDLERS, thread_name_prefix="bundle") as executor,
+    ):
+        application = ReadSide(ledger, executor=executor, metrics=metrics.registry(ledger, seat)).application()
+        server = WebServer(application, bound, settings)
+        await asyncio.to_thread(server.start)
+        try:
+            yield server.address
+        finally:
+            await asyncio.to_thread(server.stop)
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ keys        kid 32                                       -> platemark_ledger.reg
 policies    by platemark_ledger.registry                 -> CBOR
 refused     slot u16                                     -> platemark_ledger.refused, CBOR
 pending, runs, manifest                                     platemark_ledger.digests
+published   size u64                                     -> platemark_ledger.published, CBOR
 meta        name                                         -> schema, head, and one counter or value of each part
 """
 
@@ -68,6 +69,7 @@ class Table(enum.Enum):
     PENDING = b"pending"
     RUNS = b"runs"
     MANIFEST = b"manifest"
+    PUBLISHED = b"published"
     META = b"meta"
 
 

@@ -1,6 +1,9 @@
 """The log's statements about its keys: when one is due, what it says, and that evidence shows a key's state in it."""
 
-from collections.abc import Iterator
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,10 +14,11 @@ import fakes
 from builders import CAMERA, LOG_KEY, MODALITY, NOW, Party
 from platemark import statement
 from platemark.keystate import KeyStates, KeyTree
+from platemark_ledger import logchain
 from platemark_ledger.errors import LockError, Refusal
 from platemark_ledger.keystates import Duty, KeyStating, KeyTrees, Last
 from platemark_ledger.opening import Ledger
-from platemark_ledger.sequencer import Logged, Sequencer
+from platemark_ledger.sequencer import Appended, Logged, Sequencer
 
 SECOND, HOUR = 10**9, 3600 * 10**9
 LAST = Last(5, NOW)
@@ -152,6 +156,45 @@ def test_one_worker_has_the_task(founded: fakes.Founded) -> None:
             said(sequencer, founded.enrolment(OPERATOR, role="operator"))
             assert [second.look(), second.look()] == [None, 4]
     ledger.close()
+
+
+def test_the_log_s_own_statements_take_turns(founded: fakes.Founded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From reading its place until it is logged, no other process that asks for its turn gets it; afterwards one does."""
+    with served(founded) as (ledger, sequencer, task):
+        said(sequencer, founded.enrolment())
+        submit, taken = sequencer.submit, []
+        path = founded.paths.lock.with_name(f"{founded.paths.lock.name}-chain")
+
+        def submitted(raws: Sequence[bytes]) -> Future[Appended]:
+            taken.append(locked(path))
+            return submit(raws)
+
+        monkeypatch.setattr(sequencer, "submit", submitted)
+        assert [task.look(), task.look()] == [None, 2]
+        assert (taken, locked(path)) == ([True], False)
+        with logchain.turn(ledger):
+            assert locked(path)
+
+
+def test_a_turn_that_cannot_be_had_says_so(founded: fakes.Founded) -> None:
+    """One sentence with the file."""
+    with served(founded) as (ledger, _, _):
+        founded.paths.lock.with_name(f"{founded.paths.lock.name}-chain").mkdir()
+        with pytest.raises(LockError, match="lock-chain: Is a directory"), logchain.turn(ledger):
+            pass
+        founded.paths.lock.with_name(f"{founded.paths.lock.name}-chain").rmdir()
+
+
+def locked(path: Path) -> bool:
+    """Whether somebody has the lock of a file."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def test_a_log_key_that_may_no_longer_sign_is_told(founded: fakes.Founded) -> None:
