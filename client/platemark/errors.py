@@ -9,8 +9,12 @@ PlatemarkError                 the root; `str()` is one sentence for a person, `
 │   │   └── UnknownKindError   a version or kind that this release does not know
 │   ├── AttributeTreeError     an opening or disclosure that is not well formed (proto/attributes.md)
 │   ├── NoteError              not a signed note, checkpoint, tile path or tlog-proof (proto/log.md)
+│   ├── ReceiptError           not a COSE receipt or a transparent statement (proto/receipts.md)
+│   │   └── UnsupportedReceiptError  a receipt over a data structure that this release does not know
 │   ├── EvidenceError          not an evidence bundle, or one past its limits (proto/evidence.md)
-│   └── TrustError             a trust file that cannot be used (proto/evidence.md)
+│   ├── TrustError             a trust file that cannot be used (proto/evidence.md)
+│   └── TimeStampError         a time stamp that proves nothing, and why (proto/time.md)
+│       └── UnprovenTimeError  one without a fault that proves nothing to this reader
 ├── SignatureError             a signature that does not verify
 ├── ProofError                 a Merkle proof that does not verify
 ├── KeyFileError               a key file that cannot be read, decrypted or written
@@ -48,12 +52,16 @@ __all__ = [
     "NoteError",
     "PlatemarkError",
     "ProofError",
+    "ReceiptError",
     "RpcError",
     "SignatureError",
     "StateError",
     "StatementError",
+    "TimeStampError",
     "TrustError",
     "UnknownKindError",
+    "UnprovenTimeError",
+    "UnsupportedReceiptError",
 ]
 
 
@@ -111,12 +119,37 @@ class NoteError(FormatError):
     """Not a signed note, checkpoint, tile path or tlog-proof."""
 
 
+class ReceiptError(FormatError):
+    """A COSE receipt or a transparent statement that proto/receipts.md refuses."""
+
+
+class UnsupportedReceiptError(ReceiptError):
+    """A receipt over a verifiable data structure that this release does not know: never evidence of a fault."""
+
+    code = "unsupported-receipt"
+
+
 class EvidenceError(FormatError):
     """Not an evidence bundle, or one that is past its limits."""
 
 
 class TrustError(FormatError):
     """A trust file that cannot be used."""
+
+
+class TimeStampError(FormatError):
+    """A time stamp that is malformed, of nobody trusted or over something else; `field` and `reason` say which."""
+
+    code = "bad-time-stamp"
+
+
+class UnprovenTimeError(TimeStampError):
+    """A time stamp without a fault that proves nothing to this reader.
+
+    Its authority is not trusted, or not at that time; an algorithm is not acceptable; or it was renewed too late.
+    """
+
+    code = "unproven-time"
 
 
 class SignatureError(PlatemarkError):

@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import ssl
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -23,6 +21,7 @@ from grpc_reflection.v1alpha import reflection
 from platemark.key_files import read_private
 from platemark.note import NoteSigner
 from platemark_ledger import metrics
+from platemark_ledger.access_gate import Gate, open_gate
 from platemark_ledger.boundary import Boundary
 from platemark_ledger.exits import Exit
 from platemark_ledger.keystates import KeyStating
@@ -33,6 +32,7 @@ from platemark_ledger.seat import Seat
 from platemark_ledger.sequencer import Sequencer
 from platemark_ledger.service import SERVICE, LedgerService, Limits
 from platemark_ledger.settings import ConfigError, Settings
+from platemark_ledger.tls import credentials
 from platemark_ledger.web import WebServer, bind
 
 __all__ = ["Running", "open_with", "running", "serve"]
@@ -116,8 +116,9 @@ async def running(
         try:
             async with (
                 _keystates(settings, ledger, sequencer),
+                _gate(settings) as gate,
                 _http(settings, ledger, reuse_port=reuse_port) as http,
-                _grpc(settings, ledger, sequencer, readers, failed, reuse_port=reuse_port) as server,
+                _grpc(settings, ledger, sequencer, readers, failed, gate=gate, reuse_port=reuse_port) as server,
             ):
                 yield dataclasses.replace(server, http=http)
         finally:
@@ -145,6 +146,13 @@ async def _keystates(settings: Settings, ledger: Ledger, sequencer: Sequencer) -
         yield
     finally:
         await asyncio.to_thread(task.stop)
+
+
+@asynccontextmanager
+async def _gate(settings: Settings) -> AsyncIterator[Gate]:
+    """Closed when gRPC has stopped: what the last answers showed is recorded by then."""
+    with closing(open_gate(settings)) as gate:
+        yield gate
 
 
 @asynccontextmanager
@@ -176,9 +184,12 @@ async def _grpc(
     readers: ThreadPoolExecutor,
     failed: asyncio.Future[str],
     *,
+    gate: Gate,
     reuse_port: bool,
 ) -> AsyncIterator[Running]:
-    boundary = Boundary(max_calls=settings.max_calls, max_streams=settings.max_lists, max_unread=settings.max_unread)
+    boundary = Boundary(
+        max_calls=settings.max_calls, max_streams=settings.max_lists, max_unread=settings.max_unread, gate=gate
+    )
     server = grpc.aio.server(interceptors=[boundary], options=_options(settings, reuse_port=reuse_port))
     limits = Limits(
         max_batch=settings.max_batch,
@@ -261,50 +272,10 @@ def _bind(server: grpc.aio.Server, settings: Settings) -> str:
         if settings.tls_certificate is None:
             bound = server.add_insecure_port(f"{name}:{port}")
         else:
-            bound = server.add_secure_port(f"{name}:{port}", _credentials(settings))
+            bound = server.add_secure_port(f"{name}:{port}", credentials(settings))
     except RuntimeError:
         # gRPC's own sentence names no reason.
         raise ConfigError(
             "listen", f"{settings.listen} cannot be bound: in use, or not an address of this machine"
         ) from None
     return f"{name}:{bound}"
-
-
-def _credentials(settings: Settings) -> grpc.ServerCredentials:
-    certificate, key, authority = settings.tls_certificate, settings.tls_key, settings.tls_client_ca
-    assert certificate is not None
-    assert key is not None
-    _check_tls(certificate, key, authority)
-    return grpc.ssl_server_credentials(
-        [(_read("tls_key", key), _read("tls_certificate", certificate))],
-        root_certificates=None if authority is None else _read("tls_client_ca", authority),
-        require_client_auth=authority is not None,
-    )
-
-
-def _check_tls(certificate: Path, key: Path, authority: Path | None) -> None:
-    """GRPC says of any fault here that it cannot bind; OpenSSL, asked first, knows the file."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        # The empty password: an encrypted key must be an error, not a question on somebody's terminal.
-        context.load_cert_chain(certificate, key, password="")
-    except (OSError, ValueError) as error:
-        raise ConfigError("tls_certificate", f"{certificate} with tls_key {key}: {_reason(error)}") from None
-    try:
-        if authority is not None:
-            context.load_verify_locations(authority)
-    except OSError as error:
-        raise ConfigError("tls_client_ca", f"{authority}: {_reason(error)}") from None
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ssl.SSLError):
-        return f"not usable PEM ({error.reason or error})"
-    return str(error.strerror or error) if isinstance(error, OSError) else str(error)
-
-
-def _read(name: str, path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(name, f"{path}: {error.strerror or error}") from None

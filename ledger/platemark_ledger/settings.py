@@ -247,6 +247,32 @@ class Settings:
         most=86400.0,
     )
 
+    access: Path | None = _setting(
+        None,
+        unit="file",
+        why="TOML: which certificates have the roles writer, reader and operator; read again when it changes. Without it, plain "
+        "text on loopback has every role; under TLS a certificate of tls_client_ca has writer and reader, and nobody lists.",
+    )
+    tls_client_crl: Path | None = _setting(
+        None,
+        unit="file",
+        why="revocation lists of tls_client_ca, PEM or DER; read again when it changes. A revoked certificate is "
+        "refused with its next call.",
+    )
+    access_log: Path | None = _setting(
+        None,
+        unit="directory",
+        why="of chained records of every read of a statement, on the disk before the answer leaves (`init` sets it). When it "
+        "cannot be written reads are refused, appends go on.",
+    )
+    access_log_file: int = _setting(
+        64 * 1024 * 1024,
+        unit="bytes",
+        why="after which the next file of the access log begins. A record takes about 0.4 kB.",
+        least=4096,
+        most=1024 * 1024 * 1024,
+    )
+
     def __post_init__(self) -> None:
         for described in describe(self):
             _check_range(described)
@@ -258,6 +284,8 @@ class Settings:
             raise ConfigError(missing, "certificate and key go together, and only the other one is set")
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise ConfigError("tls_client_ca", "it needs tls_certificate and tls_key")
+        if self.tls_client_crl is not None and self.tls_client_ca is None:
+            raise ConfigError("tls_client_crl", "it needs tls_client_ca, whose certificates it revokes")
         if self.tls_certificate is None and not is_loopback(host):
             raise ConfigError("listen", f"{host} is not loopback and there is no TLS: set tls_certificate and tls_key")
         if self.data == self.anchor or self.data in self.anchor.parents:

@@ -50,9 +50,12 @@ def test_a_connection_ends_whatever_was_sent_on_it(sent: bytes) -> None:
 
 def test_a_reader_that_does_not_read_is_cut_off() -> None:
     """One who sends requests and never takes an answer is soon not read from any more, and then its connection is gone."""
-    with serving(1.0) as address, socket.create_connection(address, timeout=30) as connection:
-        with pytest.raises(ConnectionError):
-            _send_for_ever(connection)
+    with (
+        serving(1.0) as address,
+        socket.create_connection(address, timeout=30) as connection,
+        pytest.raises(ConnectionError),
+    ):
+        _send_for_ever(connection)
 
 
 def _send_for_ever(connection: socket.socket) -> None:
