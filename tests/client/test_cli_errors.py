@@ -17,8 +17,8 @@ from commands import platemark, png
 from platemark import __version__
 from platemark.cli import app
 
-COMMANDS = ("keygen", "enrol", "sign", "submit", "capture", "lookup", "fetch", "verify", "inspect")
-GROUPS = {"receipt": ("show", "attach", "detach", "verify")}
+COMMANDS = ("keygen", "enrol", "revoke", "sign", "submit", "capture", "lookup", "fetch", "verify", "inspect")
+GROUPS = {"policy": ("show", "propose", "sign", "submit"), "receipt": ("show", "attach", "detach", "verify")}
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,13 @@ def test_help_teaches_with_an_example(command: str) -> None:
     assert ran.code == 0
     assert re.search(rf"Examples?:(?:.|\n)*platemark {command} ", ran.out)
     assert "--json" in ran.out
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_overview_of_a_group_lists_every_command(group: str) -> None:
+    """The commands of a group are the ones tested here."""
+    shown = platemark(group, "--help").out.partition("Commands:")[2]
+    assert [*GROUPS[group]] == re.findall(r"^  (\w+) +[A-Z]", shown, re.MULTILINE)
 
 
 def test_the_overview_lists_every_command() -> None:

@@ -22,6 +22,7 @@ from platemark import (
     cose,
     evidence,
     keys,
+    keystate,
     merkle,
     note,
     receipt,
@@ -334,6 +335,32 @@ def _verdict_verdicts(row: Row) -> None:
     facts = {name: str(value) for name, value in verdict.facts.items()}
     found = (letters(verdict), verdict.result, verdict.exit_code, verdict.rung, facts)
     assert found == tuple(row[name] for name in ("checks", "result", "exit_code", "rung", "facts"))
+
+
+def _keystate_statements(row: Row) -> None:
+    assert statement.decode(_bytes(row, "statement")).kind in {"policy", "enrol", "revoke"}
+
+
+def _keystate_trees(row: Row) -> None:
+    states = keystate.KeyStates()
+    for index, each in enumerate(_load("keystate")["statements"][: row["size"]]):
+        states.apply(statement.decode(_bytes(each, "statement")), index)
+    tree = states.tree()
+    assert (tree.root, tree.count) == (_bytes(row, "root"), row["count"])
+    assert [tagged(leaf.fields()) for leaf in tree.leaves] == row["leaves"]
+    for leaf, member in zip(tree.leaves, row["members"], strict=True):
+        shown = keystate.decode_shown(bytes.fromhex(member))
+        shown.verify(root=tree.root, count=tree.count)
+        assert (shown.leaf, shown.to_bytes().hex()) == (leaf, member)
+
+
+def _keystate_unproven(row: Row) -> None:
+    shown = keystate.decode_shown(_bytes(row, "member"))
+    _refuses(ProofError, lambda: shown.verify(root=_bytes(row, "root"), count=row["count"]))
+
+
+def _keystate_malformed(row: Row) -> None:
+    assert _refuses(EvidenceError, lambda: keystate.decode_shown(_bytes(row, "member"))).field == row["field"]
 
 
 def _authorities(row: Row) -> list[Authority]:
