@@ -9,6 +9,7 @@ PlatemarkError                 the root; `str()` is one sentence for a person, `
 │   │   └── UnknownKindError   a version or kind that this release does not know
 │   ├── AttributeTreeError     an opening or disclosure that is not well formed (proto/attributes.md)
 │   ├── NoteError              not a signed note, checkpoint, tile path or tlog-proof (proto/log.md)
+│   ├── WitnessPolicyError     not a witness policy (proto/log.md section 8); `field` names the line
 │   ├── ReceiptError           not a COSE receipt or a transparent statement (proto/receipts.md)
 │   │   └── UnsupportedReceiptError  a receipt over a data structure that this release does not know
 │   ├── WitnessPolicyError     not a witness policy (proto/log.md section 8); `field` names the line

@@ -33,6 +33,7 @@ __all__ = [
     "parse",
     "parse_vkey",
     "sign",
+    "signature_line",
 ]
 
 ED25519 = 0x01
@@ -86,8 +87,7 @@ class NoteSigner:
         """The signature line over `text`, with its line feed."""
         if self.signer.alg != EDDSA:
             raise KeyFormatError("log key", "a note of type 0x01 is signed with Ed25519")
-        blob = self.verifier.key_id + self.signer.sign(text.encode())
-        return f"\u2014 {self.name} {base64.b64encode(blob).decode()}\n"
+        return signature_line(self.name, self.verifier.key_id + self.signer.sign(text.encode()))
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,11 @@ def sign(text: str, signers: Sequence[NoteSigner]) -> str:
         raise ValueError(message)
     _check_text(text)
     return text + "\n" + "".join(signer.sign(text) for signer in signers)
+
+
+def signature_line(name: str, blob: bytes) -> str:
+    """The line of a signature, with its line feed; `blob` is the key id and what the key's type makes of a signature."""
+    return f"\u2014 {name} {base64.b64encode(blob).decode()}\n"
 
 
 def parse(data: bytes) -> Note:

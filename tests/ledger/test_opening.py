@@ -273,7 +273,7 @@ def test_a_second_log_key_has_to_be_in_the_policy(founded: Founded) -> None:
 
 def test_a_ledger_with_both_log_keys_opens(tmp_path: Path) -> None:
     """Both are listed, and the checkpoints of the anchor have the one signature that they need."""
-    both = Founded.at(tmp_path, log=builders.Log(log_key_pq=builders.LOG_KEY_PQ))
+    both = Founded.at(tmp_path, log=builders.Log(more_log_keys=[builders.LOG_KEY_PQ]))
     ledger = both.open()
     assert ledger.cosigner is not None
     assert ledger.anchor.read().note.count("\u2014".encode()) == 1

@@ -92,7 +92,7 @@ def eventually(look: Callable[[], _T | None]) -> _T:
 
 @pytest.fixture(name="scene")
 def _scene(tmp_path: Path) -> Iterator[Scene]:
-    founded = fakes.Founded.at(tmp_path / "ledger", log=builders.Log(log_key_pq=builders.LOG_KEY_PQ))
+    founded = fakes.Founded.at(tmp_path / "ledger", log=builders.Log(more_log_keys=[builders.LOG_KEY_PQ]))
     ledger = founded.open()
     with fakes.sequencing(ledger) as sequencer:
         sequencer.submit([founded.enrolment()]).result(30)
