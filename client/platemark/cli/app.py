@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from platemark import __version__
-from platemark.cli import capture, enrol, fetch, inspection, keygen, output, verify
+from platemark.cli import capture, enrol, fetch, inspection, keygen, output, verify, witness
 from platemark.errors import DecoderMissingError, PlatemarkError
 
 __all__ = ["app", "main"]
@@ -59,7 +59,11 @@ def _common(
 
 def _help(command: Callable[..., None]) -> str:
     """The docstring, with its paragraphs of examples and exit codes kept line by line, as click's mark asks."""
-    paragraphs = cleandoc(command.__doc__ or "").split("\n\n")
+    return _paragraphs(cleandoc(command.__doc__ or ""))
+
+
+def _paragraphs(text: str) -> str:
+    paragraphs = text.split("\n\n")
     return "\n\n".join("\b\n" + each if each.startswith(_VERBATIM) else each for each in paragraphs)
 
 
@@ -76,6 +80,11 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name, help=_help(_command))(_command)
+
+_witness = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+for _name, _command in witness.COMMANDS.items():
+    _witness.command(_name, help=_help(_command))(_command)
+app.add_typer(_witness, name="witness", help=_paragraphs(witness.HELP))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
