@@ -114,9 +114,8 @@ class EvidenceMembers:
     registrar that enrolled it, and so on up to a registrar of a policy; empty when a policy names the key itself.
     `revocation`: empty, or the first one of the subject's key followed by the enrolments of who signed it.
     `keystate`: the newest, if there is one that agrees with the log; `keystate_leaf` is the subject's key in it, None when it was
-    not enrolled at that size.
-    `published`: the row whose checkpoint this is; None when it is the anchored one. `time`: the earliest proof of when the subject
-    existed, if there is one.
+    not enrolled at that size. `published`: the row whose checkpoint this is; None when it is the anchored one. `time`: the
+    earliest proof of when the subject existed, if there is one.
     """
 
     subject: Proven

@@ -10,7 +10,6 @@ A witness that has seen a larger size than this log has, or another root, has se
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -182,7 +181,7 @@ def lines_of(said: bytes, checkpoint: Checkpoint, verifiers: Sequence[Cosignatur
                 raise AskingError(f"a wrong signature of {name}: {error}") from error
             if time_s == 0:
                 raise AskingError(f"a cosignature of {name} without a time")
-            found[verifier.name, verifier.key_id] = f"\u2014 {name} {base64.b64encode(key_id + blob).decode()}\n"
+            found[verifier.name, verifier.key_id] = notes.signature_line(name, key_id + blob)
     if not found:
         raise AskingError("no cosignature of a key that the policy names")
     return found

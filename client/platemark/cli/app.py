@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from platemark import __version__
-from platemark.cli import capture, enrol, fetch, inspection, keygen, output, policy, receipt, revoke, verify
+from platemark.cli import capture, enrol, fetch, inspection, keygen, output, policy, receipt, revoke, verify, witness
 from platemark.errors import DecoderMissingError, PlatemarkError
 
 __all__ = ["app", "main"]
@@ -59,7 +59,11 @@ def _common(
 
 def _help(command: Callable[..., None]) -> str:
     """The docstring, with its paragraphs of examples and exit codes kept line by line, as click's mark asks."""
-    paragraphs = cleandoc(command.__doc__ or "").split("\n\n")
+    return _paragraphs(cleandoc(command.__doc__ or ""))
+
+
+def _paragraphs(text: str) -> str:
+    paragraphs = text.split("\n\n")
     return "\n\n".join("\b\n" + each if each.startswith(_VERBATIM) else each for each in paragraphs)
 
 
@@ -86,6 +90,11 @@ _receipts = typer.Typer(help=receipt.HELP, no_args_is_help=True, rich_markup_mod
 for _name, _command in receipt.COMMANDS.items():
     _receipts.command(_name, help=_help(_command))(_command)
 app.add_typer(_receipts, name="receipt")
+
+_witness = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+for _name, _command in witness.COMMANDS.items():
+    _witness.command(_name, help=_help(_command))(_command)
+app.add_typer(_witness, name="witness", help=_paragraphs(witness.HELP))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
