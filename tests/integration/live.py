@@ -139,7 +139,7 @@ class Live:
 
     def client(self, **options: Any) -> LedgerClient:
         """A verifying client, closed together with the ledger."""
-        client = LedgerClient(self.address, trusted=self.place.trusted, **options)
+        client = LedgerClient(self.address, **{"trusted": self.place.trusted, **options})
         self.clients.append(client)
         return client
 

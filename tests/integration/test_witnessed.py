@@ -51,9 +51,7 @@ def named(place: Place, *names: str) -> list[Witness]:
 def trusting(live: Live, count: int, *witnesses: Witness, **options: Any) -> LedgerClient:
     """A client that checks the quorum itself."""
     trusted = replace(live.place.trusted, witnesses=witness_policy.parse(policy(count, *witnesses)))
-    client = LedgerClient(live.address, trusted=trusted, **options)
-    live.clients.append(client)
-    return client
+    return live.client(trusted=trusted, **options)
 
 
 def eventually(look: Callable[[], _T | None]) -> _T:
