@@ -1,0 +1,61 @@
+"""Views of one log: checkpoints from several places, each opened with the keys that the auditor brought."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from platemark import checkpoint
+from platemark.errors import FormatError, SignatureError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from platemark.audit.findings import Findings
+    from platemark.note import NoteVerifier
+
+__all__ = ["View", "open_view", "split"]
+
+
+@dataclass(frozen=True)
+class View:
+    """A checkpoint whose signature was verified, and who showed it."""
+
+    source: str
+    size: int
+    root: bytes
+    note: bytes
+
+
+def open_view(
+    data: bytes, *, source: str, origin: str, verifiers: Sequence[NoteVerifier], findings: Findings
+) -> View | None:
+    """The view in a signed note, None with a finding when it is none of this log's (rules G1, G2)."""
+    try:
+        signed = checkpoint.parse(data)
+    except FormatError as error:
+        findings.add("checkpoint-malformed", f"{source}: {error}", proof=(data,))
+        return None
+    said = signed.checkpoint
+    if said.origin != origin:
+        findings.add("checkpoint-origin", f"{source}: the origin is {said.origin}, not {origin}", said.size, (data,))
+        return None
+    try:
+        signed.verify(verifiers)
+    except SignatureError as error:
+        findings.add("checkpoint-signature", f"{source}: {error}", said.size, (data,))
+        return None
+    return View(source, said.size, said.root, data)
+
+
+def split(left: View, right: View, findings: Findings) -> bool:
+    """Whether two views of one size have different roots, which is a finding (rule G6)."""
+    if left.size != right.size or left.root == right.root:
+        return False
+    findings.add(
+        "split-view",
+        f"{left.source} and {right.source} show different roots for size {left.size}: the log signed both",
+        left.size,
+        (left.note, right.note),
+    )
+    return True
