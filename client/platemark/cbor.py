@@ -16,7 +16,7 @@ from typing import NoReturn, TypeAlias
 from platemark.errors import CborError
 from platemark.unicode14 import first_unassigned
 
-__all__ = ["MAX_DEPTH", "Value", "decode", "encode"]
+__all__ = ["MAX_DEPTH", "Value", "decode", "encode", "item"]
 
 Value: TypeAlias = "int | bytes | str | bool | list[Value] | dict[int | str, Value] | None"
 
@@ -41,6 +41,11 @@ def decode(data: bytes) -> Value:
     if at != len(data):
         _refuse(at, f"{len(data) - at} trailing bytes")
     return value
+
+
+def item(data: bytes, at: int) -> tuple[Value, int]:
+    """The value that begins at byte `at`, in its one encoding, and the byte after it. Raises CborError."""
+    return _value(data, at, 0)
 
 
 def _head(major: int, argument: int, out: bytearray) -> None:

@@ -21,14 +21,26 @@ if TYPE_CHECKING:
 
     from platemark.keys import Signer, Verifier
 
-__all__ = ["ALG", "CONTENT_TYPE", "CWT_CLAIMS", "KID", "TAG", "Sign1", "decode", "identify", "sig_structure", "sign"]
+__all__ = [
+    "ALG",
+    "CONTENT_TYPE",
+    "CWT_CLAIMS",
+    "KID",
+    "SIGNATURE_SIZES",
+    "TAG",
+    "Sign1",
+    "decode",
+    "identify",
+    "sig_structure",
+    "sign",
+]
 
 ALG, CONTENT_TYPE, KID, CWT_CLAIMS = 1, 3, 4, 15
 TAG = b"\xd2"  # tag 18
 _SIGNATURE1 = b"\x84\x6aSignature1"  # the head of an array of four and its first item
 _NO_AAD = b"\x40"  # h''
 _NO_HEADER = b"\xa0"  # the empty map
-_SIGNATURE_SIZES = {ES256: 64, EDDSA: 64, ML_DSA_44: 2420}
+SIGNATURE_SIZES = {ES256: 64, EDDSA: 64, ML_DSA_44: 2420}
 # Heads of byte strings that do not hold their length themselves: the bytes of length that follow, and the least length that
 # has no shorter head (RFC 8949 section 4.2.1).
 _LONG_HEADS = {0x58: (1, 24), 0x59: (2, 1 << 8), 0x5A: (4, 1 << 16), 0x5B: (8, 1 << 32)}
@@ -154,11 +166,11 @@ def _protected(header: bytes) -> dict[int | str, cbor.Value]:
     if not isinstance(protected, dict):
         raise CoseError("protected", "not a map")
     alg = protected.get(ALG)
-    if isinstance(alg, bool) or not isinstance(alg, int) or alg not in _SIGNATURE_SIZES:
+    if isinstance(alg, bool) or not isinstance(alg, int) or alg not in SIGNATURE_SIZES:
         raise CoseError("protected.1", "the algorithm is not ES256, EdDSA or ML-DSA-44")
     return protected
 
 
 def _check_signature_size(alg: int, signature: bytes) -> None:
-    if len(signature) != _SIGNATURE_SIZES[alg]:
-        raise CoseError("signature", f"{len(signature)} bytes, not the {_SIGNATURE_SIZES[alg]} of algorithm {alg}")
+    if len(signature) != SIGNATURE_SIZES[alg]:
+        raise CoseError("signature", f"{len(signature)} bytes, not the {SIGNATURE_SIZES[alg]} of algorithm {alg}")

@@ -9,6 +9,8 @@ PlatemarkError                 the root; `str()` is one sentence for a person, `
 │   │   └── UnknownKindError   a version or kind that this release does not know
 │   ├── AttributeTreeError     an opening or disclosure that is not well formed (proto/attributes.md)
 │   ├── NoteError              not a signed note, checkpoint, tile path or tlog-proof (proto/log.md)
+│   ├── ReceiptError           not a COSE receipt or a transparent statement (proto/receipts.md)
+│   │   └── UnsupportedReceiptError  a receipt over a data structure that this release does not know
 │   ├── EvidenceError          not an evidence bundle, or one past its limits (proto/evidence.md)
 │   └── TrustError             a trust file that cannot be used (proto/evidence.md)
 ├── SignatureError             a signature that does not verify
@@ -48,12 +50,14 @@ __all__ = [
     "NoteError",
     "PlatemarkError",
     "ProofError",
+    "ReceiptError",
     "RpcError",
     "SignatureError",
     "StateError",
     "StatementError",
     "TrustError",
     "UnknownKindError",
+    "UnsupportedReceiptError",
 ]
 
 
@@ -109,6 +113,16 @@ class AttributeTreeError(FormatError):
 
 class NoteError(FormatError):
     """Not a signed note, checkpoint, tile path or tlog-proof."""
+
+
+class ReceiptError(FormatError):
+    """A COSE receipt or a transparent statement that proto/receipts.md refuses."""
+
+
+class UnsupportedReceiptError(ReceiptError):
+    """A receipt over a verifiable data structure that this release does not know: never evidence of a fault."""
+
+    code = "unsupported-receipt"
 
 
 class EvidenceError(FormatError):

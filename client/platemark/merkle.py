@@ -24,6 +24,7 @@ __all__ = [
     "leaf_hash",
     "node_hash",
     "root",
+    "root_from_consistency",
     "root_from_inclusion",
     "verify_consistency",
     "verify_inclusion",
@@ -174,11 +175,27 @@ def verify_consistency(
             raise ProofError("equal sizes have an empty consistency path")
         _same("old root", old_root, new_root)
         return
-    _walk_consistency(old_size, new_size, old_root, new_root, path)
+    _same("new root", new_root, _walk_consistency(old_size, new_size, old_root, path))
 
 
-def _walk_consistency(old_size: int, new_size: int, old_root: bytes, new_root: bytes, path: Sequence[bytes]) -> None:
-    """Steps 2 to 7 of RFC 9162 2.1.4.2 for 0 < old_size < new_size."""
+def root_from_consistency(*, old_size: int, new_size: int, old_root: bytes, path: Sequence[bytes]) -> bytes:
+    """The newer root that a consistency path from `old_root` leads to; trusted only once a signature covers it.
+
+    Raises ProofError: sizes that are not 0 < old < new, a digest that is not 32 bytes, a path of the wrong length, or one
+    that leads to another old root.
+    """
+    _position("old size", old_size)
+    _position("new size", new_size)
+    _digest("old root", old_root)
+    for sibling in path:
+        _digest("path", sibling)
+    if not 0 < old_size < new_size:
+        raise ProofError(f"old size {old_size} and new size {new_size} are not 0 < old < new")
+    return _walk_consistency(old_size, new_size, old_root, path)
+
+
+def _walk_consistency(old_size: int, new_size: int, old_root: bytes, path: Sequence[bytes]) -> bytes:
+    """Steps 2 to 7 of RFC 9162 2.1.4.2 for 0 < old_size < new_size; the newer root."""
     if not path:
         raise ProofError("the consistency path is empty")
     node, last = old_size - 1, new_size - 1
@@ -200,7 +217,7 @@ def _walk_consistency(old_size: int, new_size: int, old_root: bytes, new_root: b
     if last:
         raise ProofError("the consistency path is too short")
     _same("old root", old_root, old)
-    _same("new root", new_root, new)
+    return new
 
 
 def _position(name: str, value: int) -> None:

@@ -46,6 +46,7 @@ def test_codes_are_stable_words() -> None:
         "PlatemarkError": "error",
         "FormatError": "malformed",
         "UnknownKindError": "unknown-kind",
+        "UnsupportedReceiptError": "unsupported-receipt",
         "SignatureError": "bad-signature",
         "ProofError": "bad-proof",
         "KeyFileError": "key-file",
