@@ -356,6 +356,8 @@ def test_devices_count_gaps_and_forks() -> None:
     chained(log, 4, bytes(32))
     device = next(each for each in replayed(log)[0].devices() if each.issuer == MODALITY.uri)
     assert (device.missing, device.forked) == (2, 1)
+    assert "at tree size" in device.sentences[0]
+    assert any("2 to 3 of epoch 0 are not in the log" in each for each in device.sentences)
 
 
 def test_same_pixels_twice() -> None:

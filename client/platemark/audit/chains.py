@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
+from platemark.sequence import Place
+
 if TYPE_CHECKING:
     from platemark.statement import Statement
 
@@ -27,14 +29,17 @@ CONDITIONS = (
 
 @dataclass(slots=True)
 class Chain:
-    """One key's statements: the ids at each place (several after a fork), and the furthest of them."""
+    """One key's statements: those at each place (several after a fork), and the furthest of them."""
 
     issuer: str
-    places: dict[tuple[int, int], list[bytes]] = field(default_factory=dict)
+    places: dict[tuple[int, int], list[Place]] = field(default_factory=dict)
     head: tuple[int, int] | None = None
-    head_id: bytes = b""
     head_time: int = 0
     count: int = 0
+
+    def logged(self) -> list[Place]:
+        """All of them, in log order."""
+        return sorted((each for taken in self.places.values() for each in taken), key=lambda each: each.index)
 
 
 class Chains:
@@ -44,15 +49,15 @@ class Chains:
         self.by_kid: dict[bytes, Chain] = {}
         self.ids: set[bytes] = set()
 
-    def follow(self, statement: Statement, *, received: int, skew_ns: int) -> frozenset[str]:
+    def follow(self, statement: Statement, *, index: int, received: int, skew_ns: int) -> frozenset[str]:
         """The conditions of the next statement of the log; takes note of it. None for a policy, which has no chain."""
         codes: set[str] = set()
         if statement.epoch is not None:
-            codes = self._chained(statement, received + skew_ns)
+            codes = self._chained(statement, index, received + skew_ns)
         self.ids.add(statement.id)
         return frozenset(codes)
 
-    def _chained(self, statement: Statement, latest: int) -> set[str]:
+    def _chained(self, statement: Statement, index: int, latest: int) -> set[str]:
         chain = self.by_kid.setdefault(statement.kid, Chain(statement.issuer))
         place = (cast("int", statement.epoch), cast("int", statement.seq))
         time = cast("int", statement.time)
@@ -65,8 +70,9 @@ class Chains:
         if not self.ids.issuperset(_references(statement)):
             codes.add("unknown-reference")
         if further:
-            chain.head, chain.head_id, chain.head_time = place, statement.id, time
-        chain.places.setdefault(place, []).append(statement.id)
+            chain.head, chain.head_time = place, time
+        taken = Place(index, *place, statement.prev, statement.id, time, statement.kind)
+        chain.places.setdefault(place, []).append(taken)
         chain.count += 1
         return codes
 
@@ -92,7 +98,8 @@ def _behind(chain: Chain, statement: Statement, place: tuple[int, int]) -> set[s
 
 def _prev(chain: Chain, statement: Statement, place: tuple[int, int]) -> set[str]:
     epoch, seq = place
-    return set() if statement.prev in chain.places.get((epoch, seq - 1), ()) else {"prev-mismatch"}
+    before = {each.id for each in chain.places.get((epoch, seq - 1), ())}
+    return set() if statement.prev in before else {"prev-mismatch"}
 
 
 def _references(statement: Statement) -> list[bytes]:

@@ -12,6 +12,7 @@ from platemark.audit.chains import Chain, Chains
 from platemark.errors import FormatError, SignatureError, UnknownKindError
 from platemark.merkle import HASH_SIZE
 from platemark.rungs import SHA256
+from platemark.sequence import examine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,7 +39,10 @@ _SENTENCES = {
 
 @dataclass(frozen=True)
 class Device:
-    """What the log holds of one key: `missing` places of its epochs below the furthest seq, and places `forked`."""
+    """What the log holds of one key: `missing` places of its epochs before the last taken, and places `forked`.
+
+    `sentences` are what may be said of it (proto/statement.md, rule O7).
+    """
 
     issuer: str
     kid: bytes
@@ -46,6 +50,7 @@ class Device:
     epochs: int
     missing: int
     forked: int
+    sentences: tuple[str, ...]
 
     def facts(self) -> dict[str, object]:
         """For JSON."""
@@ -56,6 +61,7 @@ class Device:
             "epochs": self.epochs,
             "missing": self.missing,
             "forked": self.forked,
+            "sentences": list(self.sentences),
         }
 
 
@@ -105,7 +111,7 @@ class StatementReplay:
 
     def devices(self) -> list[Device]:
         """A line for each key that signed, in the order of their first statements."""
-        return [_device(kid, chain) for kid, chain in self._chains.by_kid.items()]
+        return [_device(kid, chain, self.size) for kid, chain in self._chains.by_kid.items()]
 
     def _expect(self, index: int) -> None:
         if index > self.next:
@@ -129,7 +135,7 @@ class StatementReplay:
         except SignatureError as error:
             self._findings.add("statement-signature", str(error), index)
             return
-        found = self._chains.follow(decoded, received=logged.received, skew_ns=skew)
+        found = self._chains.follow(decoded, index=index, received=logged.received, skew_ns=skew)
         for code in sorted(found):
             self._findings.add(f"chain-{code}", f"{decoded.issuer}: {_SENTENCES[code]}", index)
         said = frozenset(logged.conditions)
@@ -153,10 +159,9 @@ class StatementReplay:
                 self._findings.add("same-pixels", sentence, index)
 
 
-def _device(kid: bytes, chain: Chain) -> Device:
-    furthest: dict[int, int] = {}
-    for epoch, seq in chain.places:
-        furthest[epoch] = max(seq, furthest.get(epoch, 0))
-    missing = sum(furthest.values()) + len(furthest) - len(chain.places)
-    forked = sum(len(ids) > 1 for ids in chain.places.values())
-    return Device(chain.issuer, kid, chain.count, len(furthest), missing, forked)
+def _device(kid: bytes, chain: Chain, size: int) -> Device:
+    record = examine(chain.logged())
+    missing = sum(each.last - each.first + 1 for each in record.missing)
+    epochs = len({epoch for epoch, _ in chain.places})
+    sentences = record.sentences(chain.issuer, size=size)
+    return Device(chain.issuer, kid, chain.count, epochs, missing, len(record.forks), sentences)

@@ -178,6 +178,8 @@ def say_outcome(outcome: Outcome, keys: Keys, *, as_json: bool) -> None:
     for one in outcome.devices:
         what = f"{one.statements:,} statements, {one.epochs} epochs, {one.missing} missing, {one.forked} forked"
         output.say(output.printable(f"{one.issuer}: {what}"))
+        for sentence in one.sentences:
+            output.say(output.printable(f"  {sentence}"))
     for reason in outcome.incomplete:
         output.say(output.printable(f"not completed: {reason}"))
     output.say(outcome.result.replace("-", " "))
