@@ -12,7 +12,9 @@ PlatemarkError                 the root; `str()` is one sentence for a person, `
 │   ├── ReceiptError           not a COSE receipt or a transparent statement (proto/receipts.md)
 │   │   └── UnsupportedReceiptError  a receipt over a data structure that this release does not know
 │   ├── EvidenceError          not an evidence bundle, or one past its limits (proto/evidence.md)
-│   └── TrustError             a trust file that cannot be used (proto/evidence.md)
+│   ├── TrustError             a trust file that cannot be used (proto/evidence.md)
+│   └── TimeStampError         a time stamp that proves nothing, and why (proto/time.md)
+│       └── UnprovenTimeError  one without a fault that proves nothing to this reader
 ├── SignatureError             a signature that does not verify
 ├── ProofError                 a Merkle proof that does not verify
 ├── KeyFileError               a key file that cannot be read, decrypted or written
@@ -55,8 +57,10 @@ __all__ = [
     "SignatureError",
     "StateError",
     "StatementError",
+    "TimeStampError",
     "TrustError",
     "UnknownKindError",
+    "UnprovenTimeError",
     "UnsupportedReceiptError",
 ]
 
@@ -131,6 +135,21 @@ class EvidenceError(FormatError):
 
 class TrustError(FormatError):
     """A trust file that cannot be used."""
+
+
+class TimeStampError(FormatError):
+    """A time stamp that is malformed, of nobody trusted or over something else; `field` and `reason` say which."""
+
+    code = "bad-time-stamp"
+
+
+class UnprovenTimeError(TimeStampError):
+    """A time stamp without a fault that proves nothing to this reader.
+
+    Its authority is not trusted, or not at that time; an algorithm is not acceptable; or it was renewed too late.
+    """
+
+    code = "unproven-time"
 
 
 class SignatureError(PlatemarkError):

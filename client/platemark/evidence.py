@@ -7,24 +7,28 @@ Rules B1 to B9 of proto/evidence.md.
 
 from __future__ import annotations
 
-import io
 import re
-import struct
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from platemark import cbor
+from platemark import bundle, cbor
+from platemark.bundle import MAX_BUNDLE, MIMETYPE
 from platemark.errors import CborError, EvidenceError
 
-__all__ = ["CONDITIONS", "MAX_BUNDLE", "MIMETYPE", "Evidence", "Proven", "from_bytes", "from_members"]
+__all__ = [
+    "CONDITIONS",
+    "MAX_BUNDLE",
+    "MIMETYPE",
+    "Evidence",
+    "Keystate",
+    "Proven",
+    "Stamp",
+    "Stamped",
+    "from_bytes",
+    "from_members",
+]
 
-MIMETYPE = "application/vnd.platemark.evidence+zip"
-MAX_BUNDLE = 16 * 1024 * 1024
-_MAX_MEMBERS = 512
 _MAX_CHAIN = 64
-_END = struct.Struct("<4s4H2LH")
-_REPACKED = "not as it was written (packed again by another program?): ask for the original file"
 # What a ledger may report of the key's chain, in the order in which verdicts show it (proto/statement.md section 6).
 CONDITIONS = (
     "gap",
@@ -36,17 +40,34 @@ CONDITIONS = (
     "clock-future",
     "unknown-reference",
 )
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(?:/[a-z0-9][a-z0-9._-]*)*|README\.txt")
-_NUMBERED = re.compile(r"(enrolment|policy|revocation)/(0|[1-9][0-9]?)\.(cose|tlog-proof)")
-_SINGLE = frozenset({"README.txt", "conditions.cbor", "disclosure.cbor", "proof.tlog-proof", "statement.cose"})
+_NUMBER = "(?:0|[1-9][0-9]?)"
+_NUMBERED = re.compile(
+    rf"(?:enrolment|policy|revocation)/{_NUMBER}\.(?:cose|tlog-proof)|keystate/0\.(?:cose|tlog-proof)"
+    rf"|receipt/{_NUMBER}\.receipt|time/{_NUMBER}\.tsr|time/{_NUMBER}-{_NUMBER}\.crl"
+)
+_SINGLE = frozenset(
+    {
+        "README.txt",
+        "conditions.cbor",
+        "disclosure.cbor",
+        "keystate/leaf.cbor",
+        "proof.tlog-proof",
+        "statement.cose",
+        "time/checkpoint",
+        "time/consistency.cbor",
+    }
+)
 README = """\
 This is a Platemark evidence bundle: what a transparency ledger recorded about one image.
 
 statement.cose     what the capturing device signed: digests of the image, its time, its key
 proof.tlog-proof   that this statement is in the ledger, under a signed checkpoint
+receipt/           the same as COSE receipts, for other verifiers
 enrolment/         who allowed the device's key, nearest first, each with its proof
 policy/            the ledger's own rules, signed by its policy keys, each with its proof
 revocation/        the statement that revoked the device's key, if there is one
+keystate/          what the ledger says of the device's key at a later time
+time/              time stamps of independent authorities over an earlier checkpoint
 conditions.cbor    what the ledger reported about the device's chain of statements (not signed)
 disclosure.cbor    attributes that the holder of the image chose to show, if any
 
@@ -67,12 +88,42 @@ class Proven:
 
 
 @dataclass(frozen=True)
+class Stamp:
+    """A whole RFC 3161 response (DER), and the revocation lists (DER) that were fetched when it was made."""
+
+    response: bytes
+    crls: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stamped:
+    """Time stamps over a published checkpoint that covers the record.
+
+    `checkpoint` is its signed note, `consistency` the path from it to the checkpoint of the proofs (proto/evidence.md
+    section 1), and `stamps`, at least one, are over its log note.
+    """
+
+    checkpoint: bytes
+    consistency: bytes
+    stamps: tuple[Stamp, ...]
+
+
+@dataclass(frozen=True)
+class Keystate:
+    """A keystate statement with its proof, and the leaf of the record's key in the tree whose root it states."""
+
+    proven: Proven
+    leaf: bytes
+
+
+@dataclass(frozen=True)
 class Evidence:
     """The content of a bundle; only its form has been checked.
 
     `enrolments[0]` enrols the record's key, each next one its predecessor's registrar; `policies` are all policy
     statements of the log in log order, leaf 0 first. `revocation` is empty, or the statement that revoked the record's
-    key followed by the enrolments of its registrar as in `enrolments`. `unknown` holds members of a later release,
+    key followed by the enrolments of its registrar as in `enrolments`. `receipts` say the same as the record's proof, in
+    COSE. `unknown` holds members of a later release,
     which are not read.
     """
 
@@ -82,6 +133,9 @@ class Evidence:
     revocation: tuple[Proven, ...] = ()
     conditions: tuple[str, ...] = ()
     disclosure: bytes | None = None
+    receipts: tuple[bytes, ...] = ()
+    keystate: Keystate | None = None
+    stamped: Stamped | None = None
     unknown: Mapping[str, bytes] | None = None
 
     def with_disclosure(self, disclosure: bytes | None) -> Evidence:
@@ -107,30 +161,30 @@ class Evidence:
             for index, proven in enumerate(chain):
                 members[f"{folder}/{index}.cose"] = proven.statement
                 members[f"{folder}/{index}.tlog-proof"] = proven.proof
+        members |= {f"receipt/{index}.receipt": each for index, each in enumerate(self.receipts)}
+        members |= _keystate_members(self.keystate) | _stamped_members(self.stamped)
         return {name: members[name] for name in sorted(members)}
 
     def to_bytes(self) -> bytes:
         """The bundle: the same content gives the same bytes everywhere."""
-        return _write(self.members())
+        return bundle.write(self.members())
 
 
 def from_bytes(data: bytes) -> Evidence:
     """The evidence in a bundle. Raises EvidenceError naming the member and the limit or rule that it breaks."""
-    if len(data) > MAX_BUNDLE:
-        raise EvidenceError("bundle", f"{len(data)} bytes, more than {MAX_BUNDLE}")
-    members = _read(data)
+    members = bundle.read(data)
     evidence = from_members(members)
     if members.get("README.txt") != README.encode():
         raise EvidenceError("README.txt", "not the text of this format")
     # One form: whatever differs from what we would write (order, dates, comments, gaps, a lying directory) is refused.
     if evidence.to_bytes() != data:
-        raise EvidenceError("bundle", _REPACKED)
+        raise EvidenceError("bundle", bundle.REPACKED)
     return evidence
 
 
 def from_members(members: Mapping[str, bytes]) -> Evidence:
     """The evidence in named members, as a bundle or a ledger's reply holds them. Raises EvidenceError."""
-    _check_names(members)
+    bundle.check_names(members)
     unknown = {name: members[name] for name in members if name not in _SINGLE and not _NUMBERED.fullmatch(name)}
     return Evidence(
         record=Proven(_member(members, "statement.cose"), _member(members, "proof.tlog-proof")),
@@ -139,17 +193,11 @@ def from_members(members: Mapping[str, bytes]) -> Evidence:
         revocation=_chain(members, "revocation"),
         conditions=_conditions(_member(members, "conditions.cbor")),
         disclosure=members.get("disclosure.cbor"),
+        receipts=_run(members, "receipt/{}.receipt"),
+        keystate=_keystate(members),
+        stamped=_stamped(members),
         unknown=unknown or None,
     )
-
-
-def _check_names(members: Mapping[str, bytes]) -> None:
-    """The names that a bundle may have (B2, B3): a ledger's reply ends up as a file that people unpack."""
-    if len(members) >= _MAX_MEMBERS:
-        raise EvidenceError("bundle", f"more than {_MAX_MEMBERS} members")
-    for name in members:
-        if len(name) > 100 or name == "mimetype" or not _NAME.fullmatch(name):
-            raise EvidenceError("bundle", f"member name {name[:80]!r} is refused")
 
 
 def _member(members: Mapping[str, bytes], name: str) -> bytes:
@@ -164,10 +212,61 @@ def _chain(members: Mapping[str, bytes], folder: str) -> tuple[Proven, ...]:
         raise EvidenceError(folder, "a statement without its proof, or a proof without its statement")
     if count // 2 > _MAX_CHAIN:
         raise EvidenceError(folder, f"more than {_MAX_CHAIN} statements")
-    return tuple(
-        Proven(_member(members, f"{folder}/{index}.cose"), _member(members, f"{folder}/{index}.tlog-proof"))
-        for index in range(count // 2)
-    )
+    return tuple(_proven(members, f"{folder}/{index}") for index in range(count // 2))
+
+
+def _proven(members: Mapping[str, bytes], name: str) -> Proven:
+    return Proven(_member(members, f"{name}.cose"), _member(members, f"{name}.tlog-proof"))
+
+
+def _run(members: Mapping[str, bytes], name: str) -> tuple[bytes, ...]:
+    """The members called `name` with 0, 1 and so on, which have no gap."""
+    pattern = re.compile(re.escape(name).replace(r"\{\}", _NUMBER))
+    count = sum(1 for each in members if pattern.fullmatch(each))
+    if count > _MAX_CHAIN:
+        raise EvidenceError(name.format("N"), f"more than {_MAX_CHAIN} of these")
+    return tuple(_member(members, name.format(index)) for index in range(count))
+
+
+def _keystate(members: Mapping[str, bytes]) -> Keystate | None:
+    if not {"keystate/0.cose", "keystate/0.tlog-proof", "keystate/leaf.cbor"} & set(members):
+        return None
+    return Keystate(_proven(members, "keystate/0"), _member(members, "keystate/leaf.cbor"))
+
+
+def _keystate_members(keystate: Keystate | None) -> dict[str, bytes]:
+    if keystate is None:
+        return {}
+    return {
+        "keystate/0.cose": keystate.proven.statement,
+        "keystate/0.tlog-proof": keystate.proven.proof,
+        "keystate/leaf.cbor": keystate.leaf,
+    }
+
+
+def _stamped(members: Mapping[str, bytes]) -> Stamped | None:
+    responses = _run(members, "time/{}.tsr")
+    stamps = tuple(Stamp(response, _run(members, f"time/{index}-{{}}.crl")) for index, response in enumerate(responses))
+    given = {name for name in members if name.startswith("time/") and (name in _SINGLE or _NUMBERED.fullmatch(name))}
+    if not given:
+        return None
+    if not stamps:
+        raise EvidenceError("time/0.tsr", "missing")
+    stamped = Stamped(_member(members, "time/checkpoint"), _member(members, "time/consistency.cbor"), stamps)
+    stray = given - set(_stamped_members(stamped))
+    if stray:
+        raise EvidenceError(min(stray), "a revocation list of no time stamp, or out of its order")
+    return stamped
+
+
+def _stamped_members(stamped: Stamped | None) -> dict[str, bytes]:
+    if stamped is None:
+        return {}
+    members = {"time/checkpoint": stamped.checkpoint, "time/consistency.cbor": stamped.consistency}
+    for number, stamp in enumerate(stamped.stamps):
+        members[f"time/{number}.tsr"] = stamp.response
+        members |= {f"time/{number}-{index}.crl": crl for index, crl in enumerate(stamp.crls)}
+    return members
 
 
 def _conditions(data: bytes) -> tuple[str, ...]:
@@ -189,61 +288,3 @@ def _conditions(data: bytes) -> tuple[str, ...]:
     if len(names) != len(items) or len(set(names)) != len(names):
         raise EvidenceError("conditions.cbor", "a condition that this release does not know, or one twice")
     return names
-
-
-def _write(members: Mapping[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as bundle:
-        for name, content in [("mimetype", MIMETYPE.encode()), *members.items()]:
-            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-            info.create_system = 3
-            info.external_attr = 0o100644 << 16
-            bundle.writestr(info, content)
-    return buffer.getvalue()
-
-
-def _check_end(data: bytes) -> None:
-    """The number of members, before zipfile makes an object of each: in the end record, which ends the file (B4)."""
-    end = data[-_END.size :]
-    if len(end) < _END.size or not end.startswith(b"PK\5\6"):
-        if data.startswith(b"PK"):
-            raise EvidenceError("bundle", _REPACKED)
-        raise EvidenceError("bundle", "not a readable ZIP file")
-    count, length = _END.unpack(end)[4:6]
-    if count > _MAX_MEMBERS:
-        raise EvidenceError("bundle", f"more than {_MAX_MEMBERS} members")
-    if length > 512 * _MAX_MEMBERS:
-        raise EvidenceError("bundle", _REPACKED)
-
-
-def _read(data: bytes) -> dict[str, bytes]:
-    """The members after `mimetype`, names checked; nothing here is compressed, so no member exceeds the bundle."""
-    members: dict[str, bytes] = {}
-    try:
-        _check_end(data)
-        with zipfile.ZipFile(io.BytesIO(data)) as bundle:
-            infos = bundle.infolist()
-            if len(infos) > _MAX_MEMBERS:
-                raise EvidenceError("bundle", f"more than {_MAX_MEMBERS} members")
-            if sum(info.file_size for info in infos) > len(data):
-                raise EvidenceError("bundle", _REPACKED)
-            for info in infos:
-                if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-                    raise EvidenceError(info.filename[:80], f"compressed; {_REPACKED}")
-                if info.filename in members or len(info.filename) > 100 or not _NAME.fullmatch(info.filename):
-                    raise EvidenceError("bundle", f"member name {info.filename[:80]!r} is refused")
-                members[info.filename] = bundle.read(info)
-    except (
-        zipfile.BadZipFile,
-        struct.error,
-        OSError,
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        OverflowError,
-    ) as error:
-        raise EvidenceError("bundle", f"not a readable ZIP file ({error})") from None
-    if next(iter(members), None) != "mimetype" or members.pop("mimetype") != MIMETYPE.encode():
-        raise EvidenceError("mimetype", f"the first member is not {MIMETYPE}")
-    return members

@@ -64,7 +64,7 @@ def root(leaf_hashes: Iterable[bytes], *, algorithm: str = "sha256") -> bytes:
     return digest
 
 
-def inclusion_path(leaf_hashes: Sequence[bytes], index: int) -> list[bytes]:
+def inclusion_path(leaf_hashes: Sequence[bytes], index: int, *, algorithm: str = "sha256") -> list[bytes]:
     """The audit path of leaf `index` (RFC 9162 2.1.3.1), leaf sibling first; for trees small enough to hold."""
     if not 0 <= index < len(leaf_hashes):
         message = f"index {index} is outside a tree of {len(leaf_hashes)}"
@@ -74,7 +74,7 @@ def inclusion_path(leaf_hashes: Sequence[bytes], index: int) -> list[bytes]:
     while len(row) > 1:
         if position ^ 1 < len(row):
             path.append(row[position ^ 1])
-        paired = [node_hash(row[i], row[i + 1]) for i in range(0, len(row) - 1, 2)]
+        paired = [node_hash(row[i], row[i + 1], algorithm=algorithm) for i in range(0, len(row) - 1, 2)]
         row = paired + row[len(row) & ~1 :]
         position >>= 1
     return path
@@ -91,24 +91,27 @@ def verify_inclusion(*, index: int, size: int, leaf_hash: bytes, path: Sequence[
         raise ProofError("the inclusion path leads to another root")
 
 
-def root_from_inclusion(*, index: int, size: int, leaf_hash: bytes, path: Sequence[bytes]) -> bytes:
+def root_from_inclusion(
+    *, index: int, size: int, leaf_hash: bytes, path: Sequence[bytes], algorithm: str = "sha256"
+) -> bytes:
     """The root that an inclusion path leads to; trusted only once a signed checkpoint carries it."""
+    length = _HASHES[algorithm]().digest_size
     _position("index", index)
     _position("size", size)
     if index >= size:
         raise ProofError(f"index {index} is not below size {size}")
-    digest = _digest("leaf hash", leaf_hash)
+    digest = _digest("leaf hash", leaf_hash, length)
     node, last = index, size - 1
     for sibling in path:
-        _digest("path", sibling)
+        _digest("path", sibling, length)
         if last == 0:
             raise ProofError("the inclusion path is too long")
         if node & 1 or node == last:
-            digest = node_hash(sibling, digest)
+            digest = node_hash(sibling, digest, algorithm=algorithm)
             while not node & 1 and node:
                 node, last = node >> 1, last >> 1
         else:
-            digest = node_hash(digest, sibling)
+            digest = node_hash(digest, sibling, algorithm=algorithm)
         node, last = node >> 1, last >> 1
     if last:
         raise ProofError("the inclusion path is too short")
@@ -225,9 +228,9 @@ def _position(name: str, value: int) -> None:
         raise ProofError(f"{name} is not an integer from 0 to 2^63 - 1")
 
 
-def _digest(name: str, value: bytes) -> bytes:
-    if type(value) is not bytes or len(value) != HASH_SIZE:
-        raise ProofError(f"{name} is not a digest of {HASH_SIZE} bytes")
+def _digest(name: str, value: bytes, length: int = HASH_SIZE) -> bytes:
+    if type(value) is not bytes or len(value) != length:
+        raise ProofError(f"{name} is not a digest of {length} bytes")
     return value
 
 

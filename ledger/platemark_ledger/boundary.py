@@ -1,6 +1,7 @@
 """The one interceptor through which every ledger call passes, in both directions.
 
-In: draining, too many calls, a deadline that has passed, a message that is not protobuf; each is refused before any work.
+In: draining, too many calls, a deadline that has passed, a message that is not protobuf, a caller without the role that the
+call needs (access_gate.py); each is refused before any work.
 Out: an error of the domain becomes the status of the one table (status.py); a fault of ours goes to the log; answers that
 their callers do not take are bounded, since nothing else ends at a caller's pleasure.
 
@@ -12,12 +13,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from platemark_ledger.access_gate import Gate, Passage
 from platemark_ledger.status import CallError, Told, classify, to_status
 
 __all__ = ["Boundary"]
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
 class Boundary(grpc.aio.ServerInterceptor):
     """Owned by the event loop of the server. `drain` is for good: a boundary never opens again."""
 
-    def __init__(self, *, max_calls: int, max_streams: int, max_unread: int) -> None:
+    def __init__(self, *, max_calls: int, max_streams: int, max_unread: int, gate: Gate) -> None:
+        self._gate = gate
         self._max_calls = max_calls
         self._max_streams = max_streams
         self._max_unread = max_unread
@@ -72,27 +75,33 @@ class Boundary(grpc.aio.ServerInterceptor):
     ) -> _Handler | None:
         """The handler of the call, wrapped when it is the ledger's. None: an unknown method, which gRPC answers itself."""
         handler = await continuation(handler_call_details)
-        if handler is None or not str(handler_call_details.method).startswith(_PREFIX):
+        method = str(handler_call_details.method)
+        if handler is None or not method.startswith(_PREFIX):
             return handler
         # The request is read inside the wrapper, so that bytes that are no message get our answer: gRPC's own is INTERNAL.
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
-                self._streaming(handler), request_deserializer=None, response_serializer=handler.response_serializer
+                self._streaming(handler, method),
+                request_deserializer=None,
+                response_serializer=handler.response_serializer,
             )
         return grpc.unary_unary_rpc_method_handler(
-            self._unary(handler, reads=handler_call_details.method not in _WRITES),
+            self._unary(handler, method),
             request_deserializer=None,
             response_serializer=handler.response_serializer,
         )
 
-    def _unary(self, handler: _Handler, *, reads: bool) -> Callable[[bytes, _Context], Awaitable[Any]]:
+    def _unary(self, handler: _Handler, method: str) -> Callable[[bytes, _Context], Awaitable[Any]]:
         # The stubs type a handler as the blocking server's; in an aio server it is a coroutine function.
         answer = cast("Callable[[Message, _Context], Awaitable[Any]]", handler.unary_unary)
 
         async def admitted(raw: bytes, context: _Context) -> Any:
             with self._admitted(context):
-                message = await answer(_read(handler, raw), context)
-            if reads:
+                request = _read(handler, raw)
+                async with self._passage(method, request, context) as passage:
+                    message = await answer(request, context)
+                    await passage.answered(message)
+            if method not in _WRITES:
                 self._keep(message.ByteSize(), context)
             return message
 
@@ -104,14 +113,19 @@ class Boundary(grpc.aio.ServerInterceptor):
 
         return call
 
-    def _streaming(self, handler: _Handler) -> Callable[[bytes, _Context], AsyncIterator[Any]]:
+    def _streaming(self, handler: _Handler, method: str) -> Callable[[bytes, _Context], AsyncIterator[Any]]:
         answer = cast("Callable[[Message, _Context], AsyncGenerator[Any, None]]", handler.unary_stream)
 
         async def call(raw: bytes, context: _Context) -> AsyncIterator[Any]:
             try:
                 with self._admitted(context), self._streaming_admitted():
-                    async with aclosing(answer(_read(handler, raw), context)) as messages:
+                    request = _read(handler, raw)
+                    async with (
+                        self._passage(method, request, context) as passage,
+                        aclosing(answer(request, context)) as messages,
+                    ):
                         async for message in messages:
+                            await passage.answered(message)
                             # Returns when the transport has taken it: a reader that does not read holds this one and no more.
                             yield message
             except Exception as error:  # noqa: BLE001 - as above
@@ -138,6 +152,16 @@ class Boundary(grpc.aio.ServerInterceptor):
             self._calls -= 1
             if self._calls == 0:
                 self._idle.set()
+
+    @asynccontextmanager
+    async def _passage(self, method: str, request: Message, context: _Context) -> AsyncIterator[Passage]:
+        """The call of a caller who may make it; how it ends is noted where reads are."""
+        passage = await self._gate.admit(method.removeprefix(_PREFIX), request, context)
+        try:
+            yield passage
+        except Exception as error:
+            await passage.refused(classify(error).reason)
+            raise
 
     def _keep(self, size: int, context: _Context) -> None:
         """Counts an answer until the transport has taken all of it, or the call is gone."""

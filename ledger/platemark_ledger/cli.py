@@ -23,9 +23,10 @@ from typing import Annotated
 
 import typer
 
+from platemark import files
 from platemark.cli import output
 from platemark.errors import FormatError, KeyFileError, PlatemarkError
-from platemark_ledger import __version__, config, founding, opening
+from platemark_ledger import __version__, cli_access, config, founding, opening, renewing
 from platemark_ledger.demo import demo
 from platemark_ledger.errors import GenesisError, StartRefusedError, WrongLogKeyError
 from platemark_ledger.exits import Exit
@@ -188,12 +189,14 @@ def serve(
             stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s supervisor: %(message)s"
         )
 
-        def announce(address: str, pids: list[int]) -> None:
+        def announce(address: str, http: str | None, pids: list[int]) -> None:
             if as_json:
-                _print_json({"listening": address, "origin": settings.origin, "pid": os.getpid(), "workers": pids})
+                said = {"listening": address, "http": http, "origin": settings.origin, "pid": os.getpid()}
+                _print_json({**said, "workers": pids})
             else:
                 count = f"{len(pids)} worker{'s' * (len(pids) > 1)}"
-                output.say(output.printable(f"{settings.origin} is served on {address} ({count})"))
+                read = f", read over HTTP on {http}" if http else ""
+                output.say(output.printable(f"{settings.origin} is served on {address}{read} ({count})"))
 
         code = asyncio.run(_supervise(Supervisor(settings, announce=announce)))
     raise typer.Exit(code)
@@ -251,7 +254,43 @@ def show_config(config_path: ConfigPath = Path(), as_json: Json = False) -> None
             _print_setting(each)
 
 
+@app.command(epilog=_EXITS)
+def renew(
+    config_path: ConfigPath = Path(),
+    crl: Annotated[
+        list[Path] | None,
+        typer.Option(help="DER list of revoked certificates to keep with the answers; repeat for more."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Have every time stamp of the log stamped again under SHA-512, and log that, running or not.
+
+    Every authority of the setting `tsa` is asked; one answer is enough. Do it about once a year, and before an algorithm of the
+    authorities ends: evidence then outlives it.
+    """
+    from platemark_ledger.server import open_with  # with it comes gRPC, which the other commands do without
+
+    with _reporting(as_json):
+        settings = _settings(config_path)
+        crls = [files.read(path, limit=1024 * 1024) for path in crl or ()]
+        ask = renewing.over_http(settings.tsa, timeout=settings.tsa_timeout, crls=crls)
+        ledger = open_with(settings, config.passphrase(config.environment()))
+        try:
+            done = renewing.append(ledger, ask)
+        finally:
+            ledger.close()
+        facts = {"index": done.index, "size": done.size, "count": done.count, "stamps": done.stamps}
+        if as_json:
+            _print_json(facts)
+        else:
+            output.say(
+                f"{done.count} time stamps of {done.size} leaves are renewed by leaf {done.index}, "
+                f"which {done.stamps} {'authority' if done.stamps == 1 else 'authorities'} stamped"
+            )
+
+
 app.command("demo")(demo)
+app.add_typer(cli_access.app)
 
 
 async def _supervise(supervisor: Supervisor) -> Exit:

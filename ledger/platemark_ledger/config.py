@@ -1,8 +1,9 @@
 """Where the settings of a ledger come from, and how they are written.
 
 Read from a TOML file and from the environment, where PLATEMARK_LEDGER_<NAME> overrides the file. Unknown names are refused in
-both, so that a misspelt limit is never silently the default. Relative paths are relative to the file that names them (to the
-current directory when they come from the environment). Passphrases are not settings: see `passphrase`.
+both, so that a misspelt limit is never silently the default. A list in the environment is divided by spaces. Relative paths
+are relative to the file that names them (to the current directory when they come from the environment). Passphrases are not
+settings: see `passphrase`.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ def from_json(line: str) -> Settings:
     hints = typing.get_type_hints(Settings)
     values: dict[str, Any] = {}
     for name, value in json.loads(line).items():
-        values[name] = Path(value) if value is not None and _kind(hints[name]) is Path else value
+        kind = _kind(hints[name])
+        values[name] = kind(value) if value is not None and kind in {Path, tuple} else value
     return Settings(**values)
 
 
@@ -122,6 +124,8 @@ def to_toml(settings: Settings, base: Path) -> str:
         lines += [f"# {line}" for line in textwrap.wrap(f"{each.why} ({each.unit})", 116)]
         default = base / each.default if isinstance(each.default, Path) else each.default
         value = each.default if each.value == default else each.value
+        if isinstance(value, Path) and value.is_relative_to(base):
+            value = value.relative_to(base)
         shown = "..." if value is None else _toml_value(value)
         lines += [f"{'# ' if each.value == default else ''}{each.name} = {shown}", ""]
     return "\n".join(lines)
@@ -132,6 +136,8 @@ def _toml_value(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return str(value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml_value(each) for each in value)}]"
     # A TOML basic string takes the escapes of JSON but those of surrogate pairs, and wants DEL escaped as well.
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
@@ -163,7 +169,7 @@ def _parsed(name: str, text: str, hint: object) -> object:
             return int(text) if kind is int else float(text)
         except ValueError:
             raise ConfigError(name, f"a number, not {text!r}") from None
-    return text
+    return text.split() if kind is tuple else text
 
 
 def _typed(name: str, value: object, hint: object, base: Path) -> object:
@@ -174,6 +180,10 @@ def _typed(name: str, value: object, hint: object, base: Path) -> object:
         return base / value
     if kind is float and type(value) is int:
         return float(value)
+    if kind is tuple and isinstance(value, list) and all(isinstance(each, str) and each for each in value):
+        return tuple(value)
+    if kind is tuple:
+        raise ConfigError(name, f"a list of texts is needed, not {value!r}")
     # bool is a kind of int in Python, and `workers = true` is a mistake.
     if type(value) is not kind:
         raise ConfigError(name, f"a value of type {kind.__name__} is needed, not {value!r}")
@@ -181,9 +191,10 @@ def _typed(name: str, value: object, hint: object, base: Path) -> object:
 
 
 def _kind(hint: object) -> type:
-    """The type behind `X` or `X | None`."""
+    """The type behind `X`, `X | None` or `tuple[X, ...]`."""
     if isinstance(hint, types.UnionType):
         hint = next(part for part in typing.get_args(hint) if part is not types.NoneType)
+    hint = typing.get_origin(hint) or hint
     assert isinstance(hint, type)
     return hint
 

@@ -96,6 +96,7 @@ def found(
     settings = Settings(
         origin=plan.origin,
         listen=plan.listen,
+        access_log=Path("access-log"),  # relative to config.toml
         data=plan.directory / "data",
         anchor=plan.directory / "anchor" / "checkpoint",
         log_key=plan.directory / "keys" / "log.key",

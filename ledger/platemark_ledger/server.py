@@ -7,13 +7,12 @@ gRPC, health SERVING. Stop order is the reverse, with the accepted calls finishe
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
-import ssl
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -21,18 +20,25 @@ from grpc_reflection.v1alpha import reflection
 
 from platemark.key_files import read_private
 from platemark.note import NoteSigner
+from platemark_ledger import metrics
+from platemark_ledger.access_gate import Gate, open_gate
 from platemark_ledger.boundary import Boundary
 from platemark_ledger.exits import Exit
 from platemark_ledger.opening import Ledger, Paths, open_ledger
+from platemark_ledger.readside import ReadSide
 from platemark_ledger.receipts import Receipts
+from platemark_ledger.seat import Seat
 from platemark_ledger.sequencer import Sequencer
 from platemark_ledger.service import SERVICE, LedgerService, Limits
 from platemark_ledger.settings import ConfigError, Settings
+from platemark_ledger.tls import credentials
+from platemark_ledger.web import WebServer, bind
 
 __all__ = ["Running", "open_with", "running", "serve"]
 
 _log = logging.getLogger("platemark.ledger")
 _READERS = 4
+_BUNDLERS = 2
 # After a fatal fault nothing can be acknowledged any more; reads under way get this long.
 _FAULT_GRACE = 2.0
 _QUIET = 0.05
@@ -42,11 +48,15 @@ _LAST_GRACE = 0.5
 
 @dataclass(frozen=True)
 class Running:
-    """A server that takes calls. `address` is where; `failed` resolves to the reason of a fatal fault, if one happens."""
+    """A server that takes calls. `address` is where; `failed` resolves to the reason of a fatal fault, if one happens.
+
+    `http` is where the read side answers, None when it does not.
+    """
 
     address: str
     failed: asyncio.Future[str]
     boundary: Boundary
+    http: str | None = None
 
 
 def open_with(settings: Settings, passphrase: bytes | None) -> Ledger:
@@ -103,8 +113,12 @@ async def running(
         )
         sequencer.start()
         try:
-            async with _grpc(settings, ledger, sequencer, readers, failed, reuse_port=reuse_port) as server:
-                yield server
+            async with (
+                _gate(settings) as gate,
+                _http(settings, ledger, reuse_port=reuse_port) as http,
+                _grpc(settings, ledger, sequencer, readers, failed, gate=gate, reuse_port=reuse_port) as server,
+            ):
+                yield dataclasses.replace(server, http=http)
         finally:
             # Everything accepted has been answered by now, unless the drain time was too short: then it is still committed.
             stopped = await asyncio.to_thread(sequencer.stop, timeout=settings.drain)
@@ -119,6 +133,34 @@ async def running(
 
 
 @asynccontextmanager
+async def _gate(settings: Settings) -> AsyncIterator[Gate]:
+    """Closed when gRPC has stopped: what the last answers showed is recorded by then."""
+    with closing(open_gate(settings)) as gate:
+        yield gate
+
+
+@asynccontextmanager
+async def _http(settings: Settings, ledger: Ledger, *, reuse_port: bool) -> AsyncIterator[str | None]:
+    """The read side, where `http_listen` says; it answers until gRPC has drained."""
+    bound = bind(settings, reuse_port=reuse_port)
+    if bound is None:
+        yield None
+        return
+    with (
+        closing(bound),
+        closing(Seat(settings.seat)) as seat,
+        ThreadPoolExecutor(_BUNDLERS, thread_name_prefix="bundle") as executor,
+    ):
+        application = ReadSide(ledger, executor=executor, metrics=metrics.registry(ledger, seat)).application()
+        server = WebServer(application, bound, settings)
+        await asyncio.to_thread(server.start)
+        try:
+            yield server.address
+        finally:
+            await asyncio.to_thread(server.stop)
+
+
+@asynccontextmanager
 async def _grpc(
     settings: Settings,
     ledger: Ledger,
@@ -126,9 +168,12 @@ async def _grpc(
     readers: ThreadPoolExecutor,
     failed: asyncio.Future[str],
     *,
+    gate: Gate,
     reuse_port: bool,
 ) -> AsyncIterator[Running]:
-    boundary = Boundary(max_calls=settings.max_calls, max_streams=settings.max_lists, max_unread=settings.max_unread)
+    boundary = Boundary(
+        max_calls=settings.max_calls, max_streams=settings.max_lists, max_unread=settings.max_unread, gate=gate
+    )
     server = grpc.aio.server(interceptors=[boundary], options=_options(settings, reuse_port=reuse_port))
     limits = Limits(
         max_batch=settings.max_batch,
@@ -211,50 +256,10 @@ def _bind(server: grpc.aio.Server, settings: Settings) -> str:
         if settings.tls_certificate is None:
             bound = server.add_insecure_port(f"{name}:{port}")
         else:
-            bound = server.add_secure_port(f"{name}:{port}", _credentials(settings))
+            bound = server.add_secure_port(f"{name}:{port}", credentials(settings))
     except RuntimeError:
         # gRPC's own sentence names no reason.
         raise ConfigError(
             "listen", f"{settings.listen} cannot be bound: in use, or not an address of this machine"
         ) from None
     return f"{name}:{bound}"
-
-
-def _credentials(settings: Settings) -> grpc.ServerCredentials:
-    certificate, key, authority = settings.tls_certificate, settings.tls_key, settings.tls_client_ca
-    assert certificate is not None
-    assert key is not None
-    _check_tls(certificate, key, authority)
-    return grpc.ssl_server_credentials(
-        [(_read("tls_key", key), _read("tls_certificate", certificate))],
-        root_certificates=None if authority is None else _read("tls_client_ca", authority),
-        require_client_auth=authority is not None,
-    )
-
-
-def _check_tls(certificate: Path, key: Path, authority: Path | None) -> None:
-    """GRPC says of any fault here that it cannot bind; OpenSSL, asked first, knows the file."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        # The empty password: an encrypted key must be an error, not a question on somebody's terminal.
-        context.load_cert_chain(certificate, key, password="")
-    except (OSError, ValueError) as error:
-        raise ConfigError("tls_certificate", f"{certificate} with tls_key {key}: {_reason(error)}") from None
-    try:
-        if authority is not None:
-            context.load_verify_locations(authority)
-    except OSError as error:
-        raise ConfigError("tls_client_ca", f"{authority}: {_reason(error)}") from None
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ssl.SSLError):
-        return f"not usable PEM ({error.reason or error})"
-    return str(error.strerror or error) if isinstance(error, OSError) else str(error)
-
-
-def _read(name: str, path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(name, f"{path}: {error.strerror or error}") from None

@@ -13,7 +13,7 @@ from platemark.errors import FormatError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ConfigError", "Described", "Settings", "describe"]
+__all__ = ["ConfigError", "Described", "Settings", "describe", "is_loopback", "parse_address"]
 
 
 class ConfigError(FormatError):
@@ -176,6 +176,93 @@ class Settings:
         unit="switch",
         why="lets grpcurl and its like discover the service. It shows nothing that ledger.proto does not.",
     )
+    # The read side over HTTP (readside.py).
+    http_listen: str | None = _setting(
+        None,
+        unit="address:port",
+        why="where checkpoint, tiles and metrics are read over HTTP; nothing when not set. Hashes only, no statement. Plain on "
+        "loopback, for a reverse proxy; elsewhere HTTPS with tls_certificate and tls_key.",
+    )
+    http_connections: int = _setting(
+        256,
+        unit="connections per worker",
+        why="on http_listen at once. Further ones are closed at once; each is closed after a minute, whoever reads slowly.",
+        least=1,
+        most=65536,
+    )
+    # Published checkpoints (publisher.py).
+    log_key_pq: Path | None = _setting(
+        None,
+        unit="file",
+        why="signs published checkpoints a second time (ML-DSA-44, PKCS#8 PEM, the passphrase of log_key). Published ones have "
+        "no post-quantum signature when not set.",
+    )
+    publish_interval: float = _setting(
+        1.0,
+        unit="seconds",
+        why="between published checkpoints while the log grows. Who waits for witnesses does not wait for it.",
+        least=0.05,
+        most=3600.0,
+    )
+    witness_policy: Path | None = _setting(
+        None,
+        unit="file",
+        why="C2SP tlog-policy: the witnesses, where each is asked, and the quorum. Without its quorum nothing is published as "
+        "witnessed. Not set: nobody is asked.",
+    )
+    witness_timeout: float = _setting(
+        5.0,
+        unit="seconds",
+        why="that one witness has to answer. A late answer is lost and asked for again in the next round.",
+        least=0.1,
+        most=60.0,
+    )
+    tsa: tuple[str, ...] = _setting(
+        (),
+        unit="URLs",
+        why="of RFC 3161 time-stamping authorities, each of which stamps published checkpoints. Two are better than one.",
+    )
+    tsa_interval: float = _setting(
+        60.0,
+        unit="seconds",
+        why="between time stamps while the log grows. It bounds how much later than its receipt a statement is proven to have "
+        "existed; a stamp a second would be some 250 MiB a day and an unkind load on the authority.",
+        least=1.0,
+        most=86400.0,
+    )
+    tsa_timeout: float = _setting(
+        10.0,
+        unit="seconds",
+        why="that one authority has to answer.",
+        least=0.1,
+        most=120.0,
+    )
+
+    access: Path | None = _setting(
+        None,
+        unit="file",
+        why="TOML: which certificates have the roles writer, reader and operator; read again when it changes. Without it, plain "
+        "text on loopback has every role; under TLS a certificate of tls_client_ca has writer and reader, and nobody lists.",
+    )
+    tls_client_crl: Path | None = _setting(
+        None,
+        unit="file",
+        why="revocation lists of tls_client_ca, PEM or DER; read again when it changes. A revoked certificate is "
+        "refused with its next call.",
+    )
+    access_log: Path | None = _setting(
+        None,
+        unit="directory",
+        why="of chained records of every read of a statement, on the disk before the answer leaves (`init` sets it). When it "
+        "cannot be written reads are refused, appends go on.",
+    )
+    access_log_file: int = _setting(
+        64 * 1024 * 1024,
+        unit="bytes",
+        why="after which the next file of the access log begins. A record takes about 0.4 kB.",
+        least=4096,
+        most=1024 * 1024 * 1024,
+    )
 
     def __post_init__(self) -> None:
         for described in describe(self):
@@ -188,12 +275,28 @@ class Settings:
             raise ConfigError(missing, "certificate and key go together, and only the other one is set")
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise ConfigError("tls_client_ca", "it needs tls_certificate and tls_key")
-        if self.tls_certificate is None and not _is_loopback(host):
+        if self.tls_client_crl is not None and self.tls_client_ca is None:
+            raise ConfigError("tls_client_crl", "it needs tls_client_ca, whose certificates it revokes")
+        if self.tls_certificate is None and not is_loopback(host):
             raise ConfigError("listen", f"{host} is not loopback and there is no TLS: set tls_certificate and tls_key")
         if self.data == self.anchor or self.data in self.anchor.parents:
             raise ConfigError(
                 "anchor", "it is inside data, so that restoring a backup of data would take it back as well"
             )
+
+        self._check_publishing()
+
+    def _check_publishing(self) -> None:
+        http = self.http_address
+        if self.tls_certificate is None and http is not None and not is_loopback(http[0]):
+            raise ConfigError(
+                "http_listen", f"{http[0]} is not loopback and there is no TLS: set tls_certificate and tls_key"
+            )
+        for url in self.tsa:
+            if not url.startswith(("http://", "https://")):
+                raise ConfigError("tsa", f"{url!r} is not an http or https URL")
+        if len(set(self.tsa)) != len(self.tsa):
+            raise ConfigError("tsa", "one authority is named twice")
 
     @property
     def lock(self) -> Path:
@@ -201,15 +304,19 @@ class Settings:
         return self.data.with_name(f"{self.data.name}.lock")
 
     @property
+    def seat(self) -> Path:
+        """The file of the publisher's seat, beside the data as well."""
+        return self.data.with_name(f"{self.data.name}.seat")
+
+    @property
     def address(self) -> tuple[str, int]:
         """Host (without brackets) and port of `listen`."""
-        host, colon, port = self.listen.rpartition(":")
-        if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-            raise ConfigError("listen", f"{self.listen!r} is not address:port")
-        host = host.removeprefix("[").removesuffix("]")
-        if not host:
-            raise ConfigError("listen", "the address is missing; 127.0.0.1 is loopback, 0.0.0.0 every interface")
-        return host, int(port)
+        return parse_address("listen", self.listen)
+
+    @property
+    def http_address(self) -> tuple[str, int] | None:
+        """Host (without brackets) and port of `http_listen`, or None."""
+        return None if self.http_listen is None else parse_address("http_listen", self.http_listen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +366,19 @@ def _number(value: float) -> str:
     return str(int(value)) if value == int(value) else str(value)
 
 
-def _is_loopback(host: str) -> bool:
+def parse_address(field: str, text: str) -> tuple[str, int]:
+    """Host (without brackets) and port of `address:port`. Raises ConfigError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ConfigError(field, f"{text!r} is not address:port")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host:
+        raise ConfigError(field, "the address is missing; 127.0.0.1 is loopback, 0.0.0.0 every interface")
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or name is this machine's own alone."""
     if host == "localhost":
         return True
     try:

@@ -27,10 +27,14 @@ _Code = grpc.StatusCode
 
 
 class CallError(PlatemarkError):
-    """The call itself cannot be served, before any question of what it asks. `reason_code` is one of the table's."""
+    """The call itself cannot be served, before any question of what it asks. `code` is one of the table's.
 
-    def __init__(self, code: str, reason: str) -> None:
+    `role`: the one that the caller would need.
+    """
+
+    def __init__(self, code: str, reason: str, *, role: str | None = None) -> None:
         super().__init__(reason)
+        self.role = role
         self.code = code  # type: ignore[misc] # the table below knows a few of these; a class for each would say no more
 
 
@@ -57,6 +61,10 @@ _CODES: dict[str, grpc.StatusCode] = {
     "not-found": _Code.NOT_FOUND,
     "no-witnesses": _Code.FAILED_PRECONDITION,
     "deadline-passed": _Code.DEADLINE_EXCEEDED,
+    "unauthenticated": _Code.UNAUTHENTICATED,
+    "bad-certificate": _Code.UNAUTHENTICATED,
+    "missing-role": _Code.PERMISSION_DENIED,
+    "access-log": _Code.UNAVAILABLE,
     "overloaded": _Code.UNAVAILABLE,
     "stopped": _Code.UNAVAILABLE,
     "batch-failed": _Code.UNAVAILABLE,
@@ -84,6 +92,7 @@ class Told:
     text: str
     field: str | None = None
     fault: bool = False
+    role: str | None = None
 
 
 def classify(error: BaseException) -> Told:
@@ -96,7 +105,8 @@ def classify(error: BaseException) -> Told:
     if isinstance(error, UnavailableError):
         return Told(code, reason, _COARSE[name], fault=name in {"batch-failed", "poisoned"})
     field = error.field if isinstance(error, (Refusal, RequestError)) else None
-    return Told(code, reason, str(error), field)
+    role = error.role if isinstance(error, CallError) else None
+    return Told(code, reason, str(error), field, role=role)
 
 
 def refusal(error: Refusal, position: int) -> status_pb2.Status:
@@ -107,8 +117,9 @@ def refusal(error: Refusal, position: int) -> status_pb2.Status:
 
 
 def to_status(told: Told, *, violation: str | None = None) -> status_pb2.Status:
-    """google.rpc.Status with ErrorInfo and, when a field is to blame, BadRequest."""
-    details = [_packed(error_details_pb2.ErrorInfo(reason=told.reason, domain=DOMAIN))]
+    """google.rpc.Status with ErrorInfo, whose metadata name a missing role, and, when a field is to blame, BadRequest."""
+    metadata = {} if told.role is None else {"role": told.role}
+    details = [_packed(error_details_pb2.ErrorInfo(reason=told.reason, domain=DOMAIN, metadata=metadata))]
     if told.field is not None:
         named = error_details_pb2.BadRequest.FieldViolation(field=told.field, description=violation or told.text)
         details.append(_packed(error_details_pb2.BadRequest(field_violations=[named])))

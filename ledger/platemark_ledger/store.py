@@ -13,6 +13,7 @@ keys        kid 32                                       -> platemark_ledger.reg
 policies    by platemark_ledger.registry                 -> CBOR
 refused     slot u16                                     -> platemark_ledger.refused, CBOR
 pending, runs, manifest                                     platemark_ledger.digests
+published   size u64                                     -> platemark_ledger.published, CBOR
 meta        name                                         -> schema, head, and one counter or value of each part
 """
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA", "ChainHead", "Head", "ReadTransaction", "Store", "Stored", "Table", "WriteTransaction"]
 
-SCHEMA = b"platemark-ledger 2"
+SCHEMA = b"platemark-ledger 3"
 MAP_SIZE = 1 << 40  # address space, not disk; fixed, because growing a map under open readers is not safe
 MAX_READERS = 1024  # one per thread that reads at the same moment, over all worker processes
 
@@ -66,6 +67,7 @@ class Table(enum.Enum):
     PENDING = b"pending"
     RUNS = b"runs"
     MANIFEST = b"manifest"
+    PUBLISHED = b"published"
     META = b"meta"
 
 

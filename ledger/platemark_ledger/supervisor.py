@@ -26,7 +26,7 @@ from platemark_ledger import config
 from platemark_ledger.errors import LockError
 from platemark_ledger.exits import Exit
 from platemark_ledger.lock import SequencerLock
-from platemark_ledger.settings import ConfigError, Settings
+from platemark_ledger.settings import ConfigError, Settings, parse_address
 
 __all__ = ["Supervisor", "alone", "backoff", "reserve_port"]
 
@@ -68,13 +68,16 @@ def alone(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def reserve_port(settings: Settings) -> Iterator[str]:
-    """`listen` with its port made definite, and kept from other users while the block runs.
+def reserve_port(setting: str, listen: str | None) -> Iterator[str | None]:
+    """The address:port of a setting with its port made definite, and kept from other users while the block runs.
 
-    Raises ConfigError when something else listens there. SO_REUSEPORT would let two ledgers of one user share a port
-    unnoticed, so the address is first bound without it.
+    None, when there is none, stays None. Raises ConfigError when something else listens there. SO_REUSEPORT would let two
+    ledgers of one user share a port unnoticed, so the address is first bound without it.
     """
-    host, port = settings.address
+    if listen is None:
+        yield None
+        return
+    host, port = parse_address(setting, listen)
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         with socket.socket(family, socket.SOCK_STREAM) as exclusive:
@@ -88,16 +91,17 @@ def reserve_port(settings: Settings) -> Iterator[str]:
             name = f"[{host}]" if ":" in host else host
             yield f"{name}:{address[1]}"
     except OSError as error:
-        raise ConfigError("listen", f"{settings.listen}: {error.strerror or error}") from None
+        raise ConfigError(setting, f"{listen}: {error.strerror or error}") from None
 
 
 class Supervisor:
     """Owned by one event loop. `run` once.
 
-    `announce` is called once, with the address and the process ids of the workers, when all of them take calls.
+    `announce` is called once, with the addresses of gRPC and of HTTP, if any, and the process ids of the workers, when all of
+    them take calls.
     """
 
-    def __init__(self, settings: Settings, *, announce: Callable[[str, list[int]], None]) -> None:
+    def __init__(self, settings: Settings, *, announce: Callable[[str, str | None, list[int]], None]) -> None:
         self._settings = settings
         self._announce = announce
         self._workers: dict[int, asyncio.subprocess.Process] = {}  # slot -> the process there now, live or just dead
@@ -105,8 +109,14 @@ class Supervisor:
     async def run(self, stop: asyncio.Event) -> Exit:
         """Serve until `stop` is set, or until a worker ends in a way that concerns all. Every worker is gone on return."""
         verdict = Exit.OK
-        with alone(self._settings), reserve_port(self._settings) as listen:
-            settings = dataclasses.replace(self._settings, listen=listen)
+        given = self._settings
+        with (
+            alone(given),
+            reserve_port("listen", given.listen) as listen,
+            reserve_port("http_listen", given.http_listen) as http_listen,
+        ):
+            assert listen is not None
+            settings = dataclasses.replace(given, listen=listen, http_listen=http_listen)
             serving = asyncio.create_task(self._serve(settings))
             asked = asyncio.create_task(stop.wait())
             try:
@@ -127,7 +137,8 @@ class Supervisor:
         if code is not None:
             return _as_exit(code) if code in _FINAL else Exit.FAILED
         await asyncio.gather(*(self._start(slot, settings) for slot in range(1, settings.workers)))
-        self._announce(settings.listen, [worker.pid for _, worker in sorted(self._workers.items())])
+        pids = [worker.pid for _, worker in sorted(self._workers.items())]
+        self._announce(settings.listen, settings.http_listen, pids)
         keepers = [asyncio.create_task(self._keep(slot, settings)) for slot in range(settings.workers)]
         watch = asyncio.create_task(self._watch_lock())
         try:

@@ -343,9 +343,24 @@ def test_late_and_old_epoch() -> None:
         ("chain-gap", skipped),
         ("chain-late", late),
         ("chain-old-epoch", late),
+        ("chain-prev-mismatch", skipped),
     }
     device = next(each for each in replayed(log)[0].devices() if each.issuer == MODALITY.uri)
     assert (device.statements, device.epochs, device.missing, device.forked) == (4, 2, 0, 0)
+
+
+def test_a_late_statement_that_does_not_fit() -> None:
+    """A late statement is compared with what had named its place before it came, which a ledger does not do."""
+    log = Log()
+    log.enrol(MODALITY)
+    first = chained(log, 0, None)
+    after = chained(log, 2, bytes(32))
+    late = chained(log, 1, of(log, first), image=b"not the one that was named")
+    assert found(log, Listing(log, {after: ("gap",), late: ("late",)})) == {
+        ("chain-gap", after),
+        ("chain-late", late),
+        ("chain-prev-mismatch", after),
+    }
 
 
 def test_devices_count_gaps_and_forks() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from platemark import cbor, evidence
 from platemark.errors import EvidenceError
-from platemark.evidence import CONDITIONS, MIMETYPE, README, Evidence, Proven
+from platemark.evidence import CONDITIONS, MIMETYPE, README, Evidence, Keystate, Proven, Stamp, Stamped
 
 FULL = Evidence(
     record=Proven(b"record", b"record's proof"),
@@ -24,13 +24,21 @@ FULL = Evidence(
     revocation=(Proven(b"revoke", b"proof"),),
     conditions=("gap", "clock-future"),
     disclosure=b"disclosure",
-    unknown={"receipt.cbor": b"of a later release", "time/0.tsr": b"", "zz": b"z"},
+    receipts=(b"receipt 0", b"receipt 1"),
+    keystate=Keystate(Proven(b"keystate", b"proof"), b"leaf"),
+    stamped=Stamped(b"checkpoint", b"path", (Stamp(b"response 0"), Stamp(b"response 1", (b"crl 0", b"crl 1")))),
+    unknown={"receipt.cbor": b"of a later release", "time/0.ers": b"", "zz": b"z"},
 )
 PLAIN = Evidence(record=Proven(b"record", b"proof"), enrolments=(), policies=())
 DATA = FULL.to_bytes()
 
 _PROVEN = st.builds(Proven, st.binary(max_size=30), st.binary(max_size=30))
 _CHAIN = st.lists(_PROVEN, max_size=12).map(tuple)
+_STAMPS = st.lists(
+    st.builds(Stamp, st.binary(max_size=30), st.lists(st.binary(max_size=9), max_size=11).map(tuple)),
+    min_size=1,
+    max_size=12,
+).map(tuple)
 _NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,9}(/[a-z0-9][a-z0-9._-]{0,9}){0,2}", fullmatch=True).filter(
     lambda name: name not in FULL.members() and name != "mimetype" and not evidence._NUMBERED.fullmatch(name)
 )
@@ -42,6 +50,9 @@ EVIDENCE = st.builds(
     revocation=_CHAIN,
     conditions=st.lists(st.sampled_from(CONDITIONS), unique=True).map(tuple),
     disclosure=st.none() | st.binary(max_size=30),
+    receipts=st.lists(st.binary(max_size=30), max_size=12).map(tuple),
+    keystate=st.none() | st.builds(Keystate, _PROVEN, st.binary(max_size=30)),
+    stamped=st.none() | st.builds(Stamped, st.binary(max_size=30), st.binary(max_size=30), _STAMPS),
     unknown=st.dictionaries(_NAMES, st.binary(max_size=30), max_size=3).map(lambda unknown: unknown or None),
 )
 
@@ -143,6 +154,11 @@ def _without(name: str) -> Callable[[], bytes]:
 
 def _replaced(name: str, data: bytes) -> Callable[[], bytes]:
     return lambda: _zip(PLAIN.members() | {name: data})
+
+
+def _stamped(**members: bytes) -> bytes:
+    stamp = {"time/0.tsr": b"x", "time/checkpoint": b"x", "time/consistency.cbor": b"x"}
+    return _extended(**{**stamp, **members})
 
 
 def _conditions(value: Any) -> Callable[[], bytes]:
@@ -275,6 +291,16 @@ HOSTILE: list[tuple[str, Callable[[], bytes]]] = [
     ("a proof without enrolment", lambda: _extended(**{"enrolment/0.tlog-proof": b"x"})),
     ("a statement and another's proof", lambda: _extended(**{"policy/0.cose": b"x", "policy/1.tlog-proof": b"x"})),
     ("a chain from 1", lambda: _extended(**{"policy/1.cose": b"x", "policy/1.tlog-proof": b"x"})),
+    ("receipts from 1", lambda: _extended(**{"receipt/1.receipt": b"x"})),
+    ("65 receipts", lambda: _extended(**{f"receipt/{number}.receipt": b"x" for number in range(65)})),
+    ("a keystate without its leaf", lambda: _extended(**{"keystate/0.cose": b"x", "keystate/0.tlog-proof": b"x"})),
+    ("a leaf without its keystate", lambda: _extended(**{"keystate/leaf.cbor": b"x"})),
+    ("a stamp of no checkpoint", lambda: _extended(**{"time/0.tsr": b"x", "time/consistency.cbor": b"x"})),
+    ("a checkpoint without a stamp", lambda: _extended(**{"time/checkpoint": b"x", "time/consistency.cbor": b"x"})),
+    ("a stamp without consistency", lambda: _extended(**{"time/checkpoint": b"x", "time/0.tsr": b"x"})),
+    ("stamps from 1", lambda: _stamped(**{"time/2.tsr": b"x"})),
+    ("a revocation list of no stamp", lambda: _stamped(**{"time/1-0.crl": b"x"})),
+    ("revocation lists from 1", lambda: _stamped(**{"time/0-1.crl": b"x"})),
     ("conditions no CBOR", _replaced("conditions.cbor", b"\xff")),
     ("conditions empty", _replaced("conditions.cbor", b"")),
     ("conditions with trailing bytes", _replaced("conditions.cbor", cbor.encode({"v": 1, "conditions": []}) + b"\x00")),

@@ -117,6 +117,7 @@ class Live:
     address: str
     workers: list[int]
     log: Path
+    http: str | None = None
     clients: list[LedgerClient] = field(default_factory=list)
 
     @classmethod
@@ -134,7 +135,7 @@ class Live:
             process.stdout.close()
             raise AssertionError(f"serve ended with {process.wait()}: {log.read_text()}")
         said = json.loads(line)
-        return cls(place, process, said["listening"], said["workers"], log)
+        return cls(place, process, said["listening"], said["workers"], log, said["http"])
 
     def client(self, **options: Any) -> LedgerClient:
         """A verifying client, closed together with the ledger."""

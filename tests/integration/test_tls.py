@@ -2,71 +2,15 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from integration.certificates import Authority
 from integration.live import Live, Place
 
 from platemark.rpc import Retry, RpcError, Tls, UnavailableError, UnreachableError
 from platemark.rpc.sync import LedgerClient
-
-_PEM, _DAY = serialization.Encoding.PEM, dt.timedelta(days=1)
-
-
-@dataclass(frozen=True)
-class Issued:
-    """A certificate and its key in files."""
-
-    certificate: Path
-    key: Path
-
-
-class Authority:
-    """A certificate authority of one test."""
-
-    def __init__(self, directory: Path, name: str) -> None:
-        self._directory = directory
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self._now = dt.datetime.now(dt.UTC)
-        self.ca = directory / f"{name}.pem"
-        certificate = self._sign(self._name, self._key, x509.BasicConstraints(ca=True, path_length=0))
-        self.ca.write_bytes(certificate.public_bytes(_PEM))
-
-    def issue(self, name: str) -> Issued:
-        """A leaf certificate for loopback."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = self._sign(subject, key, x509.BasicConstraints(ca=False, path_length=None))
-        issued = Issued(self._directory / f"{name}.pem", self._directory / f"{name}.key")
-        issued.certificate.write_bytes(certificate.public_bytes(_PEM))
-        issued.key.write_bytes(key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-        return issued
-
-    def _sign(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, constraints: x509.BasicConstraints
-    ) -> x509.Certificate:
-        names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("ledger.test")]
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(self._now - _DAY)
-            .not_valid_after(self._now + _DAY)
-            .add_extension(constraints, critical=True)
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ def files() -> dict[str, bytes]:
         "checkpoint.json": _checkpoint(),
         "tiles.json": _tiles(),
         "tlog_proof.json": _tlog_proof(),
+        "access_log.json": _access_log(),
     }
 
 
@@ -295,5 +296,30 @@ def _tlog_proof() -> bytes:
         ],
         malformed=[
             {"name": name, "proof": raw.hex(), "part": part} for name, raw, part in malformed if len(raw) <= _LARGEST
+        ],
+    )
+
+
+def _access_log() -> bytes:
+    tests = table("ledger/test_accesslog.py")
+    return dump(
+        "The access log, proto/access-log.md",
+        "the tables of tests/ledger/test_accesslog.py; the files of one chain, in their order",
+        whole=[
+            {
+                "name": name,
+                "files": ["\n".join(lines) for lines in files],
+                **dict(zip(("records", "begins", "torn", "open_end"), expected, strict=True)),
+            }
+            for name, files, expected in tests.WHOLE
+        ],
+        broken=[{"name": name, "files": ["\n".join(lines) for lines in files]} for name, files in tests.BROKEN],
+        cut_off=[
+            {
+                "name": name,
+                "files": ["\n".join(lines) for lines in files],
+                "remembered": {"seq": 2, "hash": tests._HEAD},
+            }
+            for name, files in tests.CUT_OFF
         ],
     )

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from platemark import (
     keys,
     merkle,
     note,
+    renewal,
     report,
     statement,
     tiles,
@@ -40,10 +42,13 @@ from platemark.errors import (
     PlatemarkError,
     ProofError,
     SignatureError,
+    TimeStampError,
     UnknownKindError,
 )
+from platemark.timestamp import Authority, TimeStamp, verify_response
 from platemark.verify import verify
-from vectors import formats, golden_files, records
+from platemark_ledger import accesslog
+from vectors import formats, golden_files, records, times
 from vectors.shapes import VECTORS, tagged, unmeasured, untagged
 
 Row = dict[str, Any]
@@ -192,6 +197,31 @@ def _tlog_proof_malformed(row: Row) -> None:
     assert _refuses(NoteError, lambda: tlog_proof.parse(_bytes(row, "proof"))).field == row["part"]
 
 
+def _chain(row: Row, remembered: accesslog.Head | None = None) -> accesslog.Chain:
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"1-{number:06d}.jsonl" for number, _ in enumerate(row["files"], 1)]
+        for path, content in zip(paths, row["files"], strict=True):
+            path.write_bytes(content.encode())
+        return accesslog.verify(1, paths, remembered=remembered)
+
+
+def _access_log_whole(row: Row) -> None:
+    chain = _chain(row)
+    assert [getattr(chain, name) for name in row if name not in {"name", "files"}] == [
+        value for name, value in row.items() if name not in {"name", "files"}
+    ]
+
+
+def _access_log_broken(row: Row) -> None:
+    _refuses(accesslog.AccessLogError, lambda: _chain(row))
+
+
+def _access_log_cut_off(row: Row) -> None:
+    _chain(row)
+    remembered = accesslog.Head(row["remembered"]["seq"], row["remembered"]["hash"])
+    _refuses(accesslog.AccessLogError, lambda: _chain(row, remembered))
+
+
 def _statement_accepted(row: Row) -> None:
     decoded = statement.decode(_bytes(row, "statement"))
     decoded.verify(keys.load_public(_bytes(row, "spki")))
@@ -252,6 +282,78 @@ def _verdict_verdicts(row: Row) -> None:
     assert found == tuple(row[name] for name in ("checks", "result", "exit_code", "rung", "facts"))
 
 
+def _authorities(row: Row) -> list[Authority]:
+    return [Authority("test", (bytes.fromhex(root),)) for root in row["roots"]]
+
+
+def _crls(row: Row) -> tuple[bytes, ...]:
+    return tuple(bytes.fromhex(crl) for crl in row["crls"])
+
+
+def _number(text: str | None) -> int | None:
+    return None if text is None else int(text)
+
+
+def _stamp(row: Row) -> TimeStamp:
+    response, message = _bytes(row, "response"), _bytes(row, "message")
+    return verify_response(response, message=message, authorities=_authorities(row), crls=_crls(row))
+
+
+def _timestamp_accepted(row: Row) -> None:
+    stamp = _stamp(row)
+    numbers = (stamp.time_ns, stamp.accuracy_ns, stamp.serial, stamp.acceptable_until, stamp.revocation_known)
+    names = ("time", "accuracy", "serial", "acceptable_until", "revocation_known")
+    assert numbers == tuple(_number(row[name]) for name in names)
+    assert (stamp.policy, list(stamp.algorithms)) == (row["policy"], row["algorithms"])
+
+
+def _timestamp_refused(row: Row) -> None:
+    assert _refuses(TimeStampError, lambda: _stamp(row)).field == row["field"]
+
+
+def _stamped(row: Row) -> renewal.Stamped:
+    return renewal.Stamped(row["size"], _bytes(row, "message"), _bytes(row, "response"), _crls(row))
+
+
+def _renewals(row: Row) -> tuple[TimeStamp, ...]:
+    proofs = [renewal.decode_proof(bytes.fromhex(proof)) for proof in row["proofs"]]
+    assert [proof.encode().hex() for proof in proofs] == row["proofs"]
+    return renewal.verify_renewals(_stamped(row), _stamp(row), proofs, authorities=_authorities(row))
+
+
+def _renewal_items(row: Row) -> None:
+    assert _stamped(row).leaf == _bytes(row, "leaf")
+
+
+def _renewal_claims(row: Row) -> None:
+    items = [_stamped(each) for each in _load("renewal")["items"][: row["items"]]]
+    made = renewal.claim(items, size=row["size"], note=_bytes(row, "note"))
+    assert (made.encode(), renewal.decode_claim(made.encode())) == (_bytes(row, "claim"), made)
+
+
+def _renewal_data(row: Row) -> None:
+    assert renewal.encode_data(renewal.decode_data(_bytes(row, "data"))) == _bytes(row, "data")
+
+
+def _renewal_accepted(row: Row) -> None:
+    stamps = _renewals(row)
+    assert [stamp.time_ns for stamp in stamps] == [int(time) for time in row["times"]]
+    assert stamps[-1].acceptable_until == int(row["acceptable_until"])
+
+
+def _renewal_unproven(row: Row) -> None:
+    assert _refuses(TimeStampError, lambda: _renewals(row)).field == row["field"]
+
+
+def _renewal_malformed(row: Row) -> None:
+    readers: dict[str, Callable[[bytes], object]] = {
+        "claim": renewal.decode_claim,
+        "data": renewal.decode_data,
+        "proof": renewal.decode_proof,
+    }
+    assert _refuses(TimeStampError, lambda: readers[row["kind"]](_bytes(row, "bytes"))).field == row["field"]
+
+
 FILES = sorted(path.stem for path in VECTORS.glob("*.json"))
 GROUPS = [(name, group) for name in FILES for group in _load(name)]
 
@@ -272,7 +374,7 @@ def test_every_vector_has_its_outcome(name: str, group: str) -> None:
 
 @functools.cache
 def _generated() -> dict[str, bytes]:
-    return {**formats.files(), **records.files()}
+    return {**formats.files(), **records.files(), **times.files()}
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -73,6 +73,7 @@ class StatementReplay:
         self._findings = findings
         self._authority = Authority(trusted)
         self._chains = Chains()
+        self._mismatched: set[int] = set()
         self._pixels: dict[tuple[str, bytes], tuple[int, bytes]] = {}
         self.size = len(entries) // HASH_SIZE
         self.next = 0
@@ -86,6 +87,7 @@ class StatementReplay:
             if progress is not None:
                 progress(self.next)
         self._expect(self.size)
+        self._compare_after_late()
 
     def take(self, logged: LoggedEntry) -> None:
         """The next statement."""
@@ -113,6 +115,15 @@ class StatementReplay:
         """A line for each key that signed, in the order of their first statements."""
         return [_device(kid, chain, self.size) for kid, chain in self._chains.by_kid.items()]
 
+    def _compare_after_late(self) -> None:
+        """What a ledger does not compare: a statement that filled a gap with what was logged at the place after it (rule E13)."""
+        for chain in self._chains.by_kid.values():
+            for run in examine(chain.logged()).runs:
+                (first,) = chain.places[run.epoch, run.first]
+                if run.begins == "prev-mismatch" and first.index not in self._mismatched:
+                    sentence = f"{chain.issuer}: it names another predecessor than the late statement at the place before it"
+                    self._findings.add("chain-prev-mismatch", sentence, first.index)
+
     def _expect(self, index: int) -> None:
         if index > self.next:
             until = "" if index == self.next + 1 else f" to {index - 1}"
@@ -138,6 +149,8 @@ class StatementReplay:
         found = self._chains.follow(decoded, index=index, received=logged.received, skew_ns=skew)
         for code in sorted(found):
             self._findings.add(f"chain-{code}", f"{decoded.issuer}: {_SENTENCES[code]}", index)
+        if "prev-mismatch" in found:
+            self._mismatched.add(index)
         said = frozenset(logged.conditions)
         if said != found:
             theirs, ours = (", ".join(sorted(each)) or "none" for each in (said, found))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from platemark.cli import output
 from platemark.files import FileError
 
 __all__ = ["Beside", "beside", "find"]
@@ -62,9 +63,15 @@ def _expand(path: Path, out: Path | None) -> Iterator[Beside]:
         return
     for folder, folders, names in os.walk(path, onerror=_raise):
         folders.sort()
+        for name in folders:
+            if (Path(folder) / name).is_symlink():
+                output.note(f"{Path(folder) / name}: left out: a link to a folder; name it to have it walked")
         for name in sorted(names):
             image = Path(folder) / name
-            if name.endswith(_OURS) or not image.is_file():
+            if name.endswith(_OURS):
+                continue
+            if not image.is_file():
+                output.note(f"{image}: left out: not a file")
                 continue
             target = None if out is None else out / image.parent.relative_to(path)
             yield beside(image, out=target, named=False)

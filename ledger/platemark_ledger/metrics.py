@@ -1,0 +1,99 @@
+"""Metrics, read from what all workers share when they are asked for: whichever worker answers says the same.
+
+The alarms: platemark_witness_quorum_missing, platemark_rollback_suspected, platemark_published_age_seconds,
+platemark_publisher_running. deploy/README.md, section 8, says what to do about each.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from platemark_ledger import published
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from prometheus_client.metrics_core import Metric
+
+    from platemark_ledger.opening import Ledger
+    from platemark_ledger.seat import PartyState, Seat
+
+__all__ = ["LedgerMetrics", "registry"]
+
+_NS = 1e9
+
+
+def registry(ledger: Ledger, seat: Seat) -> CollectorRegistry:
+    """A registry of this ledger's metrics and no others."""
+    made = CollectorRegistry()
+    made.register(LedgerMetrics(ledger, seat))
+    return made
+
+
+class LedgerMetrics(Collector):
+    """Reads anchor, published checkpoints and the publisher's state."""
+
+    def __init__(self, ledger: Ledger, seat: Seat) -> None:
+        self._ledger = ledger
+        self._seat = seat
+
+    def describe(self) -> list[Metric]:
+        """Nothing: it would ask for everything once when it is registered."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric, of now."""
+        with self._ledger.store.read() as transaction:
+            row = published.newest_witnessed(transaction) or published.newest(transaction)
+        size, now, state = self._ledger.anchor.read().size, self._ledger.now_ns(), self._seat.told()
+        reached = row.size if row is not None else 0
+        # A log that does not grow is not late.
+        age = 0.0 if reached >= size or row is None else max(0, now - row.at) / _NS
+        yield _gauge("platemark_log_size", "Leaves at or below the anchored checkpoint.", size)
+        yield _gauge("platemark_published_size", "Leaves at or below the newest published checkpoint.", reached)
+        yield _gauge(
+            "platemark_published_age_seconds",
+            "Since the newest published checkpoint; 0 while it covers the whole log.",
+            age,
+        )
+        yield _gauge(
+            "platemark_publisher_running", "1: some worker holds the publisher's seat.", int(self._seat.taken())
+        )
+        if state.quorum is not None:
+            yield _gauge(
+                "platemark_witness_quorum_missing",
+                "1: the witnesses' quorum did not cosign the last time it was asked; nothing is published.",
+                int(not state.quorum),
+            )
+        yield _gauge(
+            "platemark_rollback_suspected",
+            "1: a witness has seen a later or another past of this log; publishing has stopped.",
+            int(state.rollback is not None),
+        )
+        yield from _parties("witness", "witness", state.witnesses)
+        yield from _parties("tsa", "authority", state.authorities)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    family = GaugeMetricFamily(name, text)
+    family.add_metric([], value)
+    return family
+
+
+def _parties(label: str, noun: str, parties: Mapping[str, PartyState]) -> Iterator[Metric]:
+    failures = CounterMetricFamily(
+        f"platemark_{label}_failures", f"Requests that the {noun} did not answer as it should.", labels=[label]
+    )
+    size = GaugeMetricFamily(f"platemark_{label}_size", f"The size for which the {noun} last answered.", labels=[label])
+    answered = GaugeMetricFamily(
+        f"platemark_{label}_answered_timestamp_seconds", f"When the {noun} last answered; 0 never.", labels=[label]
+    )
+    for name, each in sorted(parties.items()):
+        failures.add_metric([name], each.failures)
+        size.add_metric([name], each.size)
+        answered.add_metric([name], each.answered / _NS)
+    yield from (failures, size, answered)
