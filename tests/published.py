@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -63,15 +64,32 @@ class _Quiet(SimpleHTTPRequestHandler):
         """Nothing."""
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *arguments: object) -> None:
+        """A client that leaves is the test's business."""
+
+
 @contextmanager
-def served(directory: Path, handler: Callable[..., SimpleHTTPRequestHandler] | None = None) -> Iterator[str]:
-    """The directory over HTTP on a free loopback port, in threads of this process; its URL prefix."""
+def served(
+    directory: Path,
+    handler: Callable[..., SimpleHTTPRequestHandler] | None = None,
+    *,
+    tls: tuple[Path, Path] | None = None,
+) -> Iterator[str]:
+    """The directory over HTTP on a free loopback port, in threads of this process; its URL prefix.
+
+    `tls`: certificate and key, for https.
+    """
     made = handler or partial(_Quiet, directory=os.fspath(directory))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), made)
+    server = _Server(("127.0.0.1", 0), made)
+    if tls is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*tls)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()

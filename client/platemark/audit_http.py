@@ -6,6 +6,7 @@ its size, and no answer waited for longer than `patience`.
 
 from __future__ import annotations
 
+import ssl
 import time
 import zlib
 from collections import deque
@@ -16,11 +17,13 @@ import httpx
 
 from platemark import __version__
 from platemark.audit.source import MissingTileError, SourceError, cut, size_of
+from platemark.files import FileError
 from platemark.note import MAX_NOTE
 from platemark.tiles import FULL_WIDTH, Tile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
 __all__ = ["HttpSource"]
 
@@ -34,6 +37,8 @@ _GZIP = 31  # zlib's window for a gzip member, and nothing else
 class HttpSource:
     """A log's URL prefix. May be used by one thread at a time; closes its connections with `close` or `with`.
 
+    `ca`: the certificate authority to believe for https (PEM), None for the usual ones; FileError if it cannot be read.
+
     `sleep` waits between attempts: 0.25 s, doubled each time, at most five attempts. A 4xx other than 429 is final.
     """
 
@@ -41,6 +46,7 @@ class HttpSource:
         self,
         prefix: str,
         *,
+        ca: Path | None = None,
         timeout: float = 10.0,
         patience: float = 60.0,
         sleep: Callable[[float], object] = time.sleep,
@@ -50,7 +56,9 @@ class HttpSource:
         self._patience, self._sleep, self._clock = patience, sleep, clock
         headers = {"Accept-Encoding": "identity", "User-Agent": f"platemark-audit/{__version__}"}
         limits = httpx.Limits(max_connections=_THREADS, max_keepalive_connections=_THREADS)
-        self._client = httpx.Client(headers=headers, timeout=timeout, limits=limits, follow_redirects=False)
+        self._client = httpx.Client(
+            headers=headers, timeout=timeout, limits=limits, follow_redirects=False, verify=_believed(ca)
+        )
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="platemark-audit")
 
     def __enter__(self) -> Self:
@@ -126,6 +134,15 @@ class HttpSource:
             if self._clock() > until:
                 raise SourceError(f"{url}: not complete after {self._patience:g} s")
         return data if coding == "identity" else _inflate(data, url, limit)
+
+
+def _believed(ca: Path | None) -> ssl.SSLContext | bool:
+    if ca is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as error:  # ssl's own errors are some
+        raise FileError(f"{ca}: {error.strerror or error}") from None
 
 
 def _refused(url: str, status: int) -> SourceError:

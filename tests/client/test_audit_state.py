@@ -12,13 +12,30 @@ from hypothesis import strategies as st
 import reference
 from builders import LOG_KEY, ORIGIN
 from platemark import note
-from platemark.audit import AuditState, Findings, Frontier, Progress, SourceError, View, open_view, replay
+from platemark.audit import (
+    AuditState,
+    Findings,
+    Frontier,
+    MissingTileError,
+    Progress,
+    SourceError,
+    View,
+    open_view,
+    replay,
+)
 from platemark.audit_files import DirectorySource
 from platemark.cli.auditing import Keys, StateFile, audit
 from platemark.errors import StateError
 from platemark.tiles import Tile
 from published import VKEY, entries, publish, root_of, signed
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["size", "rows", "x"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
 KEYS = Keys(ORIGIN, (note.NoteSigner(ORIGIN, LOG_KEY).verifier,))
 
 
@@ -154,3 +171,54 @@ def test_entries_are_kept_in_order(tmp_path: Path) -> None:
     view = View("x", 600, root_of(logged), signed(logged))
     done = replay(DirectorySource(log), view, state=state_at(300), findings=Findings(), keep_entries=True)
     assert done.entries == b"".join(logged)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_state_or_refused(data: bytes) -> None:
+    """Reading a state ends in a state or in StateError."""
+    try:
+        assert AuditState.parse(data, origin=ORIGIN).origin == ORIGIN
+    except StateError:
+        return
+
+
+@given(st.dictionaries(st.sampled_from(["v", "origin", "note", "edge", "progress", "proofs"]), JSON, max_size=3))
+def test_any_json_is_a_state_or_refused(changes: dict[str, object]) -> None:
+    """The same for a state in which members were replaced by any JSON."""
+    content = {**json.loads(state_at(3).to_bytes()), **changes}
+    try:
+        assert AuditState.parse(json.dumps(content).encode(), origin=ORIGIN).origin == ORIGIN
+    except StateError:
+        return
+
+
+class Hostile:
+    """A source that answers anything."""
+
+    name = "hostile"
+
+    def __init__(self, answers: list[bytes | None]) -> None:
+        self.answers = answers
+
+    def checkpoint(self) -> bytes:
+        """As TileSource."""
+        return signed(entries(600))
+
+    def tiles(self, wanted: Iterable[Tile]) -> Iterator[bytes]:
+        """What it was told to say; None is a tile that it has not."""
+        for number, _ in enumerate(wanted):
+            answer = self.answers[number % len(self.answers)]
+            if answer is None:
+                raise MissingTileError("not there")
+            yield answer
+
+
+@given(st.lists(st.none() | st.binary(max_size=64) | st.just(b"\0\x20".ljust(34, b"x") * 256), min_size=1, max_size=6))
+def test_a_hostile_source_is_found_out(answers: list[bytes | None]) -> None:
+    """Whatever a source answers, the audit ends in findings and never in an exception or a confirmed root."""
+    findings = Findings()
+    view = View("hostile", 600, root_of(entries(600)), b"a note")
+    for state in (AuditState(ORIGIN), state_at(300)):
+        done = replay(Hostile(answers), view, state=state, findings=findings)
+        assert done.frontier is None
+        assert findings.critical

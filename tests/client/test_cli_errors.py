@@ -17,7 +17,7 @@ from commands import platemark, png
 from platemark import __version__
 from platemark.cli import app
 
-COMMANDS = ("keygen", "enrol", "sign", "submit", "capture", "lookup", "fetch", "verify", "inspect")
+COMMANDS = ("keygen", "enrol", "sign", "submit", "capture", "lookup", "fetch", "verify", "inspect", "audit", "monitor")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

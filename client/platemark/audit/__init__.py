@@ -1,4 +1,4 @@
-"""The audit of a whole log by its public tiles, and of its statements: bytes in, findings out. Rules G1 to G20 of proto/audit.md.
+"""The audit of a whole log by its public tiles, and of its statements: bytes in, findings out. Rules E1 to E20 of proto/audit.md.
 
 Nothing here opens a file or a connection; who runs an audit brings sources (platemark.audit.source) and keeps the state.
 """

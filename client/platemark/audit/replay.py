@@ -40,7 +40,7 @@ class Audited:
 
 
 def wanted_tiles(start: int, size: int) -> Iterator[Tile]:
-    """What a replay from `start` to `size` reads, in its order (rule G3).
+    """What a replay from `start` to `size` reads, in its order (rule E3).
 
     Each bundle, then its tile of level 0, then the tiles above that it completes; at the end the partial tiles above level 0.
     """
@@ -70,7 +70,7 @@ def replay(
     progress: Callable[[Frontier, int], None] | None = None,
     keep_entries: bool = False,
 ) -> Audited:
-    """Audit the log of `view` by the tiles of `source` (rules G3 to G6). Raises SourceError when it cannot be completed.
+    """Audit the log of `view` by the tiles of `source` (rules E3 to E6). Raises SourceError when it cannot be completed.
 
     `others` are further views of the same log, none larger. `progress` is told the edge so far and the target, a tile at a time.
     """

@@ -1,4 +1,4 @@
-"""The replay of a log's statements over its entries (proto/audit.md, rules G9 to G15)."""
+"""The replay of a log's statements over its entries (proto/audit.md, rules E9 to E15)."""
 
 from __future__ import annotations
 
@@ -121,7 +121,9 @@ class StatementReplay:
             for run in examine(chain.logged()).runs:
                 (first,) = chain.places[run.epoch, run.first]
                 if run.begins == "prev-mismatch" and first.index not in self._mismatched:
-                    sentence = f"{chain.issuer}: it names another predecessor than the late statement at the place before it"
+                    sentence = (
+                        f"{chain.issuer}: it names another predecessor than the late statement at the place before it"
+                    )
                     self._findings.add("chain-prev-mismatch", sentence, first.index)
 
     def _expect(self, index: int) -> None:

@@ -30,7 +30,7 @@ class View:
 def open_view(
     data: bytes, *, source: str, origin: str, verifiers: Sequence[NoteVerifier], findings: Findings
 ) -> View | None:
-    """The view in a signed note, None with a finding when it is none of this log's (rules G1, G2)."""
+    """The view in a signed note, None with a finding when it is none of this log's (rules E1, E2)."""
     try:
         signed = checkpoint.parse(data)
     except FormatError as error:
@@ -49,7 +49,7 @@ def open_view(
 
 
 def split(left: View, right: View, findings: Findings) -> bool:
-    """Whether two views of one size have different roots, which is a finding (rule G6)."""
+    """Whether two views of one size have different roots, which is a finding (rule E6)."""
     if left.size != right.size or left.root == right.root:
         return False
     findings.add(

@@ -87,11 +87,13 @@ def audit(
         client = stack.enter_context(connection.open()) if server and (statements or not vkey) else None
         keys, trusted = _keys(vkey, trust, client, server)
         kept = StateFile(state, keys.origin)
-        opened = open_sources(sources, stack)
+        opened = open_sources(sources, stack, tls_ca=tls_ca)
         bar = stack.enter_context(Bar("audit"))
         outcome = audit_once(opened, keys, kept, keep_entries=statements, bar=bar)
         if statements and client is not None:
-            audit_statements(outcome, client, trusted=trusted)
+            total = outcome.view.size if outcome.view else 0
+            step = stack.enter_context(Bar("statements"))
+            audit_statements(outcome, client, trusted=trusted, bar=lambda done: step(done, total))
     say_outcome(outcome, keys, as_json=as_json)
     raise typer.Exit(outcome.exit_code)
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Keys", "LedgerStatements", "Outcome", "StateFile", "audit", "audit_statements", "keys_of", "open_sources"]
 
 _SAVE_EVERY = 1 << 18  # entries
+_PROOFS = frozenset({"history-rewritten", "split-view"})  # a smaller log may be a stale copy, which proves nothing
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,23 @@ def keys_of(vkeys: Sequence[str]) -> Keys:
 
 
 def open_sources(
-    places: Sequence[str], stack: ExitStack, *, sleep: Callable[[float], object] = time.sleep
+    places: Sequence[str],
+    stack: ExitStack,
+    *,
+    tls_ca: str | None = None,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> list[TileSource | CheckpointFile]:
-    """Each place as a source: http(s) URL prefix, directory of tiles, or file of one checkpoint. Raises MissingExtraError."""
-    return [_open(place, stack, sleep) for place in places]
+    """Each place as a source: http(s) URL prefix, directory of tiles, or file of one checkpoint.
+
+    `tls_ca`: for https, a file in PEM; None or `system` for the usual authorities. Raises MissingExtraError, FileError.
+    """
+    ca = None if tls_ca in {None, "system"} else Path(str(tls_ca))
+    return [_open(place, stack, ca, sleep) for place in places]
 
 
-def _open(place: str, stack: ExitStack, sleep: Callable[[float], object]) -> TileSource | CheckpointFile:
+def _open(
+    place: str, stack: ExitStack, ca: Path | None, sleep: Callable[[float], object]
+) -> TileSource | CheckpointFile:
     if not place.startswith(("http://", "https://")):
         path = Path(place)
         return DirectorySource(path) if path.is_dir() else CheckpointFile(path)
@@ -64,7 +75,7 @@ def _open(place: str, stack: ExitStack, sleep: Callable[[float], object]) -> Til
         if (error.name or "").partition(".")[0] == "platemark":
             raise
         raise MissingExtraError('an audit over HTTP: pip install "platemark[audit]"') from None
-    return stack.enter_context(HttpSource(place, sleep=sleep))
+    return stack.enter_context(HttpSource(place, ca=ca, sleep=sleep))
 
 
 class StateFile:
@@ -180,7 +191,7 @@ def _views(
 
 
 def _after(state: AuditState, outcome: Outcome) -> AuditState:
-    proofs = state.with_proofs([each.proof for each in outcome.findings.kept])
+    proofs = state.with_proofs([each.proof for each in outcome.findings.kept if each.code in _PROOFS])
     if outcome.findings.critical or outcome.audited.frontier is None or outcome.view is None:
         return replace(state, progress=None, proofs=proofs)
     return AuditState(state.origin, outcome.view.note, outcome.audited.frontier, None, proofs)

@@ -16,7 +16,7 @@ _RESULTS = ("nothing-found", "findings", "incomplete", "failed")
 
 
 class Metrics:
-    """Numbers of one monitor, in a registry of their own (proto/audit.md, rule G20)."""
+    """Numbers of one monitor, in a registry of their own (proto/audit.md, rule E20)."""
 
     def __init__(self, *, now: Callable[[], float] = time.time) -> None:
         self.registry = CollectorRegistry()

@@ -7,14 +7,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from platemark.cli import output
-from platemark.cli.audit import Sources, State, Vkey
+from platemark.cli.audit import Sources, State, Vkey, say_outcome
 from platemark.cli.auditing import Keys, Outcome, StateFile, audit, keys_of, open_sources
 from platemark.cli.connect import MissingExtraError
+from platemark.cli.options import AsJson, TlsAuthority
 from platemark.errors import PlatemarkError
 from platemark.report import json_text
 
@@ -27,7 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Alarms", "Monitor", "monitor"]
 
-_MOST_PENDING = 1000
+_MOST_PENDING = 16 * 1024 * 1024  # bytes
+_MOST_KNOWN = 100_000
 
 
 class _StoppedError(Exception):
@@ -37,12 +41,14 @@ class _StoppedError(Exception):
 class Alarms:
     """Findings on their way to the webhook. Each is sent once, in order; what is not taken is sent again at the next turn.
 
+    A hostile log cannot fill the memory: 100,000 findings are known and some 16 MiB of bodies kept.
+
     `post` takes the JSON body and says whether it was taken. Without `post` nothing is sent.
     """
 
     def __init__(self, post: Callable[[bytes], bool] | None) -> None:
         self._post = post
-        self._known: set[tuple[object, ...]] = set()
+        self._known: set[bytes] = set()
         self._bodies: list[bytes] = []
 
     @property
@@ -51,14 +57,16 @@ class Alarms:
         return len(self._bodies)
 
     def raise_for(self, outcome: Outcome, keys: Keys, *, at: int) -> list[dict[str, object]]:
-        """Queue what this outcome found and no earlier one did (rule G19), and return it. `at`: Unix seconds."""
+        """Queue what this outcome found and no earlier one did (rule E19), and return it. `at`: Unix seconds."""
         news = []
+        if len(self._known) > _MOST_KNOWN:
+            self._known.clear()
         for each in outcome.findings.kept:
-            name = (each.code, each.position, each.proof)
+            name = sha256(repr((each.code, each.position, each.proof)).encode()).digest()
             if name not in self._known:
                 self._known.add(name)
                 news.append(each.facts())
-        if news and self._post is not None and len(self._bodies) < _MOST_PENDING:
+        if news and self._post is not None and sum(map(len, self._bodies)) < _MOST_PENDING:
             view = outcome.view
             body = {"v": 1, "log": keys.origin, "time": at, "size": view.size if view else None, "findings": news}
             self._bodies.append(json_text(body).encode())
@@ -71,7 +79,7 @@ class Alarms:
 
 
 class Monitor:
-    """Audits at every `turn`. A failure is counted and said, and never ends it."""
+    """Audits at every `turn`. A failure is counted and said, and never ends it. `show` is given each outcome."""
 
     def __init__(
         self,
@@ -83,10 +91,11 @@ class Monitor:
         metrics: Metrics,
         stop: threading.Event,
         now: Callable[[], float] = time.time,
+        show: Callable[[Outcome], None] | None = None,
     ) -> None:
         self._sources, self._keys, self._kept = sources, keys, kept
         self._alarms, self._metrics = alarms, metrics
-        self._stop, self._now = stop, now
+        self._stop, self._now, self._show = stop, now, show
 
     def turn(self) -> str:
         """One audit; `nothing-found`, `findings`, `incomplete`, `failed`, or `stopped` when told to end on the way."""
@@ -100,6 +109,8 @@ class Monitor:
         else:
             result = outcome.result
             self._tell(outcome)
+            if self._show is not None:
+                self._show(outcome)
         self._metrics.audits.labels(result).inc()
         self._alarms.send()
         self._metrics.pending.set(self._alarms.pending)
@@ -128,6 +139,7 @@ def monitor(
     *,
     vkey: Vkey = None,
     state: State = None,
+    tls_ca: TlsAuthority = None,
     interval: Annotated[float, typer.Option(min=1.0, metavar="SECONDS", help="From one audit to the next.")] = 60.0,
     listen: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics for Prometheus here; port 0 takes any.")
@@ -138,10 +150,13 @@ def monitor(
             envvar="PLATEMARK_WEBHOOK", metavar="URL", help="New findings are posted here as JSON (proto/audit.md)."
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Audit a log for ever: as `platemark audit`, every --interval seconds, and tell somebody when it finds something.
 
-    It goes on through failures; alert on platemark_monitor_last_good_age_seconds, which grows while no audit succeeds.
+    With --json every audit's outcome is an object on standard output.
+
+    It goes on through failures; alert on platemark_monitor_last_good_age_seconds, which grows while none succeeds.
 
     Exit codes: 0 after SIGTERM or SIGINT; 2 usage, an unreadable state, or an address that is taken.
 
@@ -153,12 +168,13 @@ def monitor(
     stop = threading.Event()
     with ExitStack() as stack:
         metrics = _metrics()
-        opened = open_sources(sources, stack, sleep=stop.wait)
+        opened = open_sources(sources, stack, tls_ca=tls_ca, sleep=stop.wait)
         alarms = Alarms(stack.enter_context(_posting(webhook)) if webhook else None)
         stack.enter_context(_signals(stop))
         if listen is not None:
-            output.say(f"metrics at {stack.enter_context(metrics.served(listen))}")
-        watching = Monitor(opened, keys, kept, alarms=alarms, metrics=metrics, stop=stop)
+            output.note(f"metrics at {stack.enter_context(metrics.served(listen))}")
+        show = partial(say_outcome, keys=keys, as_json=True) if as_json else None
+        watching = Monitor(opened, keys, kept, alarms=alarms, metrics=metrics, stop=stop, show=show)
         while not stop.is_set():
             watching.turn()
             stop.wait(interval)
