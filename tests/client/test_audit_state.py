@@ -39,6 +39,27 @@ JSON = st.recursive(
 KEYS = Keys(ORIGIN, (note.NoteSigner(ORIGIN, LOG_KEY).verifier,))
 
 
+# A member of the state at size 3, and what it may not be.
+DAMAGED: list[tuple[str, object]] = [
+    ("v", 2),
+    ("v", True),
+    ("origin", "ledger.example/other"),
+    ("note", None),
+    ("note", "x"),
+    ("note", signed(entries(4)).decode()),
+    ("edge", None),
+    ("edge", {"size": 3, "rows": []}),
+    ("edge", {"size": 3, "rows": ["AA=="]}),
+    ("edge", {"size": -1, "rows": []}),
+    ("edge", {"size": 0, "rows": []}),
+    ("progress", []),
+    ("progress", {"size": 1, "rows": [1]}),
+    ("proofs", None),
+    ("proofs", [[1]]),
+    ("more", 1),
+]
+
+
 def state_at(size: int) -> AuditState:
     """What an audit at `size` remembers."""
     frontier = Frontier()
@@ -58,27 +79,7 @@ def test_round_trip(size: int, interrupted: bool) -> None:
     assert (read.size, read.note, read.proofs) == (size, state.note, state.proofs)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("v", 2),
-        ("v", True),
-        ("origin", "ledger.example/other"),
-        ("note", None),
-        ("note", "x"),
-        ("note", signed(entries(4)).decode()),
-        ("edge", None),
-        ("edge", {"size": 3, "rows": []}),
-        ("edge", {"size": 3, "rows": ["AA=="]}),
-        ("edge", {"size": -1, "rows": []}),
-        ("edge", {"size": 0, "rows": []}),
-        ("progress", []),
-        ("progress", {"size": 1, "rows": [1]}),
-        ("proofs", None),
-        ("proofs", [[1]]),
-        ("more", 1),
-    ],
-)
+@pytest.mark.parametrize(("name", "value"), DAMAGED)
 def test_a_damaged_state_is_refused(name: str, value: object) -> None:
     """Whatever is wrong with the file is one StateError, never a shorter memory."""
     content = {**json.loads(state_at(3).to_bytes()), name: value}

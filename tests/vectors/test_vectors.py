@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import hashlib
 import json
 import os
 import re
@@ -31,6 +32,7 @@ from platemark import (
     tlog_proof,
     trust,
 )
+from platemark.audit import AuditState, Frontier
 from platemark.errors import (
     AttributeTreeError,
     CborError,
@@ -42,13 +44,14 @@ from platemark.errors import (
     PlatemarkError,
     ProofError,
     SignatureError,
+    StateError,
     TimeStampError,
     UnknownKindError,
 )
 from platemark.timestamp import Authority, TimeStamp, verify_response
 from platemark.verify import verify
 from platemark_ledger import accesslog
-from vectors import formats, golden_files, records, times
+from vectors import audits, formats, golden_files, records, times
 from vectors.shapes import VECTORS, tagged, unmeasured, untagged
 
 Row = dict[str, Any]
@@ -203,6 +206,22 @@ def _chain(row: Row, remembered: accesslog.Head | None = None) -> accesslog.Chai
         for path, content in zip(paths, row["files"], strict=True):
             path.write_bytes(content.encode())
         return accesslog.verify(1, paths, remembered=remembered)
+
+
+def _audit_accepted(row: Row) -> None:
+    state = AuditState.parse(row["state"].encode(), origin=row["origin"])
+    frontier = Frontier()
+    for index in range(row["entries"]):
+        frontier.add(merkle.leaf_hash(hashlib.sha256(str(index).encode()).digest()))
+    assert state.frontier is not None
+    assert (state.size, state.frontier.rows) == (row["entries"], frontier.rows)
+    assert state.note is not None
+    assert checkpoint.parse(state.note).checkpoint.root == frontier.root()
+    assert json.loads(state.to_bytes()) == json.loads(row["state"])
+
+
+def _audit_refused(row: Row) -> None:
+    _refuses(StateError, lambda: AuditState.parse(row["state"].encode(), origin=row["origin"]))
 
 
 def _access_log_whole(row: Row) -> None:
@@ -374,7 +393,7 @@ def test_every_vector_has_its_outcome(name: str, group: str) -> None:
 
 @functools.cache
 def _generated() -> dict[str, bytes]:
-    return {**formats.files(), **records.files(), **times.files()}
+    return {**formats.files(), **records.files(), **times.files(), **audits.files()}
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_PROOFS", "MAX_STATE", "AuditState", "Progress"]
 
-MAX_STATE = 64 * 1024 * 1024
+MAX_STATE = 128 * 1024 * 1024
 MAX_PROOFS = 64
 _FIELDS = {"v", "origin", "note", "edge", "progress", "proofs"}
 
@@ -61,7 +61,7 @@ class AuditState:
             "progress": None if self.progress is None else _edge(self.progress.frontier),
             "proofs": [[note.decode() for note in pair] for pair in self.proofs],
         }
-        return json.dumps(content, separators=(",", ":")).encode() + b"\n"
+        return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
     @classmethod
     def parse(cls, data: bytes, *, origin: str) -> AuditState:
