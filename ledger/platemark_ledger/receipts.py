@@ -6,15 +6,17 @@ checkpoint; whatever the data has above it does not exist for a reader. Nothing 
 
 from __future__ import annotations
 
+import logging
 from heapq import merge
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from platemark import merkle
 from platemark_ledger import digests
 from platemark_ledger.batch import KIND_NUMBERS
 from platemark_ledger.conditions import conditions_of
 from platemark_ledger.errors import NotFoundError, RequestError
+from platemark_ledger.keystates import KeyTrees
 from platemark_ledger.records import (
     Consistency,
     EvidenceMembers,
@@ -31,6 +33,7 @@ from platemark_ledger.tree import LogView
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from platemark.keystate import ShownKey
     from platemark.statement import Statement
     from platemark_ledger.anchor import Anchor, Anchored
     from platemark_ledger.opening import Ledger
@@ -48,15 +51,17 @@ __all__ = [
     "Record",
 ]
 
+_log = logging.getLogger("platemark.ledger")
 _LOOKED_AT = 1024  # statements that one call of `listing` or `lookup` looks at: some 50 ms
 # Bytes of statements behind which one call of `listing` stops: what a slow reader makes a caller hold.
 _LISTED = 1024 * 1024
 
 
 class Receipts:
-    """Reads one ledger. Holds no state: one object may serve every thread."""
+    """Reads one ledger. Holds nothing but what it can compute again: one object may serve every thread."""
 
     def __init__(self, ledger: Ledger) -> None:
+        self._keys = KeyTrees()
         self._store: Store = ledger.store
         self._anchor: Anchor = ledger.anchor
 
@@ -201,15 +206,32 @@ class Receipts:
             view, registry = _View(transaction, released), Registry(transaction)
             subject = view.prove(index)
             policies = _policies(registry, released)
-            keystate = transaction.last_of_kind(KIND_NUMBERS["keystate"], released.size)
+            keystate, leaf = self._keystate(transaction, view, released, subject.record.statement.kid)
             return EvidenceMembers(
                 subject=subject,
                 policies=tuple(view.prove(each) for each in policies),
                 enrolments=tuple(_enrolments(view, registry, subject)),
                 revocation=_revocation(view, registry, subject, released.size),
-                keystate=None if keystate is None else view.prove(keystate),
+                keystate=keystate,
+                keystate_leaf=leaf,
                 checkpoint=released,
             )
+
+    def _keystate(
+        self, transaction: ReadTransaction, view: _View, released: Anchored, kid: bytes
+    ) -> tuple[Proven | None, ShownKey | None]:
+        """The newest keystate and a key's leaf in it; neither when it does not state what the log holds."""
+        index = transaction.last_of_kind(KIND_NUMBERS["keystate"], released.size)
+        if index is None:
+            return None, None
+        proven = view.prove(index)
+        said = proven.record.statement.payload
+        size = cast("int", said["size"])
+        tree = self._keys.at(transaction, size) if size <= index else None
+        if tree is None or (said["root"], said["count"]) != (tree.root, tree.count):
+            _log.critical("the keystate at index %d does not state the keys of this log: who has the log key?", index)
+            return None, None
+        return proven, tree.show(kid)
 
 
 class _View:

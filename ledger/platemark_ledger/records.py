@@ -11,6 +11,7 @@ from platemark import statement
 from platemark_ledger.conditions import Condition
 
 if TYPE_CHECKING:
+    from platemark.keystate import ShownKey
     from platemark.statement import Statement
     from platemark_ledger.anchor import Anchored
 
@@ -99,7 +100,8 @@ class EvidenceMembers:
     `policies`: every statement that brought a policy into force, version 0 first. `enrolments`: of the subject's key, then of the
     registrar that enrolled it, and so on up to a registrar of a policy; empty when a policy names the key itself.
     `revocation`: empty, or the first one of the subject's key followed by the enrolments of who signed it.
-    `keystate`: the newest, if there is one.
+    `keystate`: the newest, if there is one that agrees with the log; `keystate_leaf` is the subject's key in it, None when it was
+    not enrolled at that size.
     """
 
     subject: Proven
@@ -107,4 +109,5 @@ class EvidenceMembers:
     enrolments: tuple[Proven, ...]
     revocation: tuple[Proven, ...]
     keystate: Proven | None
+    keystate_leaf: ShownKey | None
     checkpoint: Anchored

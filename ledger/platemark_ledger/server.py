@@ -24,6 +24,7 @@ from platemark_ledger import metrics
 from platemark_ledger.access_gate import Gate, open_gate
 from platemark_ledger.boundary import Boundary
 from platemark_ledger.exits import Exit
+from platemark_ledger.keystates import KeyStating
 from platemark_ledger.opening import Ledger, Paths, open_ledger
 from platemark_ledger.readside import ReadSide
 from platemark_ledger.receipts import Receipts
@@ -114,6 +115,7 @@ async def running(
         sequencer.start()
         try:
             async with (
+                _keystates(settings, ledger, sequencer),
                 _gate(settings) as gate,
                 _http(settings, ledger, reuse_port=reuse_port) as http,
                 _grpc(settings, ledger, sequencer, readers, failed, gate=gate, reuse_port=reuse_port) as server,
@@ -130,6 +132,20 @@ async def running(
             # A commit is still under way. Closing files that it writes to is undefined; the end of the process is a crash, which
             # loses nothing that was acknowledged.
             _log.critical("a commit outlives the drain time; the process ends under it")
+
+
+@asynccontextmanager
+async def _keystates(settings: Settings, ledger: Ledger, sequencer: Sequencer) -> AsyncIterator[None]:
+    """The log's own statements about its keys, unless they are switched off."""
+    if not settings.keystate_interval:
+        yield
+        return
+    task = KeyStating(ledger, sequencer, seat=settings.keystate_seat, interval=settings.keystate_interval)
+    task.start()
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(task.stop)
 
 
 @asynccontextmanager

@@ -304,10 +304,12 @@ def evidence_of(members: EvidenceMembers) -> bundle.Evidence:
         proof = tlog_proof.TlogProof(each.record.index, each.path, signed)
         return bundle.Proven(each.record.raw, proof.to_bytes())
 
+    stated, leaf = members.keystate, members.keystate_leaf
     return bundle.Evidence(
         record=proven(members.subject),
         enrolments=tuple(proven(each) for each in members.enrolments),
         policies=tuple(proven(each) for each in members.policies),
         revocation=tuple(proven(each) for each in members.revocation),
         conditions=tuple(each.code for each in members.subject.record.conditions),
+        keystate=None if stated is None or leaf is None else bundle.Keystate(proven(stated), leaf.to_bytes()),
     )

@@ -237,6 +237,15 @@ class Settings:
         least=0.1,
         most=120.0,
     )
+    # Keystates (keystates.py).
+    keystate_interval: float = _setting(
+        3600.0,
+        unit="seconds",
+        why="the greatest age of the log's own statement of which keys it holds for valid; one follows every change of keys as "
+        "well. It is what lets evidence say that a key had not been revoked. 0: none is made.",
+        least=0.0,
+        most=86400.0,
+    )
 
     access: Path | None = _setting(
         None,
@@ -302,6 +311,11 @@ class Settings:
     def lock(self) -> Path:
         """The lock file: beside the data, so that every process that opens the one finds the other."""
         return self.data.with_name(f"{self.data.name}.lock")
+
+    @property
+    def keystate_seat(self) -> Path:
+        """The file by which workers agree on who logs keystates; beside the data as well."""
+        return self.data.with_name(f"{self.data.name}.keystates")
 
     @property
     def seat(self) -> Path:

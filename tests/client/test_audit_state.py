@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
-from builders import LOG_KEY, ORIGIN
-from platemark import note
+from builders import LOG_KEY, ORIGIN, key
+from platemark import checkpoint, note
 from platemark.audit import (
     AuditState,
     Findings,
@@ -25,6 +25,7 @@ from platemark.audit import (
 )
 from platemark.audit_files import DirectorySource
 from platemark.cli.auditing import Keys, StateFile, audit
+from platemark.cosignature import CosignatureSigner
 from platemark.errors import StateError
 from platemark.tiles import Tile
 from published import VKEY, entries, publish, root_of, signed
@@ -164,6 +165,23 @@ def test_opened_views_have_a_trusted_signature() -> None:
     opened = open_view(signed(entries(3)), source="x", origin=ORIGIN, verifiers=KEYS.verifiers, findings=findings)
     assert opened == View("x", 3, root_of(entries(3)), signed(entries(3)))
     assert not findings.counts
+
+
+def test_every_type_of_key_has_to_sign() -> None:
+    """Who gave the log's ML-DSA-44 key, too, is not shown a checkpoint without its signature, or with a bad one."""
+    signer = CosignatureSigner(ORIGIN, key("log", "mldsa44"))
+    plain = signed(entries(3))
+    line = signer.sign(checkpoint.parse(plain).checkpoint, time_s=1)
+    other = signer.sign(checkpoint.parse(signed(entries(4))).checkpoint, time_s=1)
+    verifiers = (*KEYS.verifiers, signer.verifier)
+    for data, codes in (
+        (plain + line.encode(), []),
+        (plain, ["checkpoint-signature"]),
+        (plain + other.encode(), ["checkpoint-signature"]),
+    ):
+        findings = Findings()
+        open_view(data, source="x", origin=ORIGIN, verifiers=verifiers, findings=findings)
+        assert [each.code for each in findings.kept] == codes
 
 
 def test_entries_are_kept_in_order(tmp_path: Path) -> None:

@@ -7,10 +7,26 @@ from typing import Any
 
 import pytest
 
-from builders import BEGIN, CAMERA, END, MODALITY, NOW, POLICY_KEY, REGISTRAR, Log, key, party, registrar_entry
+from builders import (
+    BEGIN,
+    CAMERA,
+    END,
+    LOG_KEY,
+    MODALITY,
+    NOW,
+    ORIGIN,
+    POLICY_KEY,
+    REGISTRAR,
+    Log,
+    Party,
+    key,
+    party,
+    registrar_entry,
+)
 from platemark import statement
 from platemark.audit import Findings, LoggedEntry, StatementReplay
 from platemark.cbor import Value
+from platemark.keystate import KeyStates
 
 SECOND_POLICY = key("second policy", "ed25519")
 Change = Callable[[Log], Any]
@@ -152,10 +168,10 @@ def revokes_the_log(log: Log) -> int:
 
 
 def revokes_again(log: Log) -> int:
-    """A revocation that changes nothing."""
+    """A second revocation, which would take back what was proven under the first."""
     log.enrol(MODALITY)
     log.revoke(MODALITY, effective=NOW)
-    return log.revoke(MODALITY, effective=NOW)
+    return log.revoke(MODALITY, effective=NOW - 1)
 
 
 def policy_out_of_turn(log: Log) -> int:
@@ -338,28 +354,28 @@ def test_late_and_old_epoch() -> None:
     skipped = chained(log, 2, bytes(32))
     chained(log, 0, None, epoch=1, image=b"new epoch")
     late = chained(log, 1, of(log, first), image=b"late")
-    reported = {skipped: ("gap",), late: ("late", "old-epoch")}
+    reported = {skipped: ("gap",), late: ("late", "old-epoch", "prev-mismatch")}
     assert found(log, Listing(log, reported)) == {
         ("chain-gap", skipped),
         ("chain-late", late),
         ("chain-old-epoch", late),
-        ("chain-prev-mismatch", skipped),
+        ("chain-prev-mismatch", late),
     }
     device = next(each for each in replayed(log)[0].devices() if each.issuer == MODALITY.uri)
     assert (device.statements, device.epochs, device.missing, device.forked) == (4, 2, 0, 0)
 
 
 def test_a_late_statement_that_does_not_fit() -> None:
-    """A late statement is compared with what had named its place before it came, which a ledger does not do."""
+    """A late statement is compared with what had named its place before it came."""
     log = Log()
     log.enrol(MODALITY)
     first = chained(log, 0, None)
     after = chained(log, 2, bytes(32))
     late = chained(log, 1, of(log, first), image=b"not the one that was named")
-    assert found(log, Listing(log, {after: ("gap",), late: ("late",)})) == {
+    assert found(log, Listing(log, {after: ("gap",), late: ("late", "prev-mismatch")})) == {
         ("chain-gap", after),
         ("chain-late", late),
-        ("chain-prev-mismatch", after),
+        ("chain-prev-mismatch", late),
     }
 
 
@@ -373,6 +389,32 @@ def test_devices_count_gaps_and_forks() -> None:
     assert (device.missing, device.forked) == (2, 1)
     assert "at tree size" in device.sentences[0]
     assert any("2 to 3 of epoch 0 are not in the log" in each for each in device.sentences)
+
+
+LOG_PARTY = Party(LOG_KEY, f"https://{ORIGIN}")
+
+
+def keystate(log: Log, *, size: int, states: int | None = None) -> int:
+    """A keystate of `size` that states the keys of the first `states` statements."""
+    keys = KeyStates()
+    for index, raw in enumerate(log.statements[: size if states is None else states]):
+        keys.apply(statement.decode(raw), index)
+    tree = keys.tree()
+    payload: dict[str, Value] = {"at": NOW, "log": log.id, "size": size, "root": tree.root, "count": tree.count}
+    return log.say("keystate", payload, by=LOG_PARTY)
+
+
+def test_keystates() -> None:
+    """A keystate that states the keys of its size is right, also when it comes late; any other is a critical finding."""
+    log = Log()
+    log.enrol(MODALITY)
+    log.enrol(CAMERA, role="sensor")
+    log.revoke(MODALITY, effective=NOW)
+    for size in (4, 3, 2, 4):
+        keystate(log, size=size)
+    assert found(log) == set()
+    stale, early = keystate(log, size=4, states=3), keystate(log, size=20)
+    assert found(log) == {("keystate-mismatch", stale), ("keystate-mismatch", early)}
 
 
 def test_same_pixels_twice() -> None:

@@ -23,13 +23,16 @@ from platemark import (
     cose,
     evidence,
     keys,
+    keystate,
     merkle,
     note,
+    receipt,
     renewal,
     report,
     statement,
     tiles,
     tlog_proof,
+    transparent,
     trust,
 )
 from platemark.audit import AuditState, Frontier
@@ -43,15 +46,17 @@ from platemark.errors import (
     NoteError,
     PlatemarkError,
     ProofError,
+    ReceiptError,
     SignatureError,
     StateError,
     TimeStampError,
     UnknownKindError,
+    UnsupportedReceiptError,
 )
 from platemark.timestamp import Authority, TimeStamp, verify_response
 from platemark.verify import verify
 from platemark_ledger import accesslog
-from vectors import audits, formats, golden_files, records, times
+from vectors import audits, formats, golden_files, receipt_rows, records, times
 from vectors.shapes import VECTORS, tagged, unmeasured, untagged
 
 Row = dict[str, Any]
@@ -100,6 +105,56 @@ def _cose_unverified(row: Row) -> None:
     message, key = cose.decode(_bytes(row, "message")), keys.load_public(_bytes(row, "spki"))
     with pytest.raises((SignatureError, CoseError)):
         message.verify(key)
+
+
+def _receipts_inclusion(row: Row) -> None:
+    read = receipt.parse(_bytes(row, "receipt"))
+    root = read.verify_inclusion(_bytes(row, "entry"), keys.load_public(_bytes(row, "spki")))
+    assert isinstance(read.proof, receipt.Inclusion)
+    assert (read.proof.index, read.proof.size, root) == (row["index"], row["size"], _bytes(row, "root"))
+
+
+def _receipts_consistency(row: Row) -> None:
+    read = receipt.parse(_bytes(row, "receipt"))
+    root = read.verify_consistency(_bytes(row, "old_root"), keys.load_public(_bytes(row, "spki")))
+    assert isinstance(read.proof, receipt.Consistency)
+    assert (read.proof.old_size, read.proof.new_size, root) == (row["old_size"], row["new_size"], _bytes(row, "root"))
+
+
+def _receipts_malformed(row: Row) -> None:
+    for foreign in (False, True):
+        error = _refuses(ReceiptError, lambda: receipt.parse(_bytes(row, "bytes"), foreign=foreign))  # noqa: B023
+        assert error.field == row["part"]
+
+
+def _receipts_foreign(row: Row) -> None:
+    assert _refuses(ReceiptError, lambda: receipt.parse(_bytes(row, "bytes"))).field == row["part"]
+    assert receipt.parse(_bytes(row, "bytes"), foreign=True).foreign
+
+
+def _receipts_unsupported(row: Row) -> None:
+    _refuses(UnsupportedReceiptError, lambda: receipt.parse(_bytes(row, "bytes")))
+
+
+def _receipts_unproven(row: Row) -> None:
+    read = receipt.parse(_bytes(row, "receipt"))
+    with pytest.raises((SignatureError, ReceiptError)):
+        read.verify_inclusion(_bytes(row, "entry"), keys.load_public(_bytes(row, "spki")))
+
+
+def _receipts_transparent(row: Row) -> None:
+    carried = [bytes.fromhex(each) for each in row["receipts"]]
+    assert transparent.attach(_bytes(row, "statement"), carried) == _bytes(row, "whole")
+    assert transparent.detach(_bytes(row, "whole")) == (_bytes(row, "statement"), tuple(carried))
+
+
+def _receipts_unwrapped(row: Row) -> None:
+    carried = tuple(bytes.fromhex(each) for each in row["receipts"])
+    assert transparent.detach(_bytes(row, "whole")) == (_bytes(row, "statement"), carried)
+
+
+def _receipts_refused(row: Row) -> None:
+    assert _refuses(ReceiptError, lambda: transparent.detach(_bytes(row, "bytes"))).field == row["part"]
 
 
 def _keys_accepted(row: Row) -> None:
@@ -301,6 +356,32 @@ def _verdict_verdicts(row: Row) -> None:
     assert found == tuple(row[name] for name in ("checks", "result", "exit_code", "rung", "facts"))
 
 
+def _keystate_statements(row: Row) -> None:
+    assert statement.decode(_bytes(row, "statement")).kind in {"policy", "enrol", "revoke"}
+
+
+def _keystate_trees(row: Row) -> None:
+    states = keystate.KeyStates()
+    for index, each in enumerate(_load("keystate")["statements"][: row["size"]]):
+        states.apply(statement.decode(_bytes(each, "statement")), index)
+    tree = states.tree()
+    assert (tree.root, tree.count) == (_bytes(row, "root"), row["count"])
+    assert [tagged(leaf.fields()) for leaf in tree.leaves] == row["leaves"]
+    for leaf, member in zip(tree.leaves, row["members"], strict=True):
+        shown = keystate.decode_shown(bytes.fromhex(member))
+        shown.verify(root=tree.root, count=tree.count)
+        assert (shown.leaf, shown.to_bytes().hex()) == (leaf, member)
+
+
+def _keystate_unproven(row: Row) -> None:
+    shown = keystate.decode_shown(_bytes(row, "member"))
+    _refuses(ProofError, lambda: shown.verify(root=_bytes(row, "root"), count=row["count"]))
+
+
+def _keystate_malformed(row: Row) -> None:
+    assert _refuses(EvidenceError, lambda: keystate.decode_shown(_bytes(row, "member"))).field == row["field"]
+
+
 def _authorities(row: Row) -> list[Authority]:
     return [Authority("test", (bytes.fromhex(root),)) for root in row["roots"]]
 
@@ -393,7 +474,13 @@ def test_every_vector_has_its_outcome(name: str, group: str) -> None:
 
 @functools.cache
 def _generated() -> dict[str, bytes]:
-    return {**formats.files(), **records.files(), **times.files(), **audits.files()}
+    return {
+        **formats.files(),
+        **records.files(),
+        **receipt_rows.files(),
+        **times.files(),
+        **audits.files(),
+    }
 
 
 @pytest.mark.parametrize("name", FILES)

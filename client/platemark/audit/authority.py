@@ -55,7 +55,7 @@ class Grant:
 class _Key:
     verifier: Verifier
     grants: list[Grant] = field(default_factory=list)
-    effective: int | None = None  # the earliest revocation
+    effective: int | None = None  # of its revocation
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +211,9 @@ class Authority:
         in_force = [grant for grant in key.grants if grant.until is None]
         if any(grant.role in {"policy", "log"} for grant in in_force or key.grants):
             raise ObjectionError("registry-rule", "it revokes a key that only a policy withdraws")
-        effective = cast("int", statement.payload["effective"])
-        if key.effective is not None and effective >= key.effective:
-            raise ObjectionError("registry-rule", "the key was revoked from an earlier time on already")
-        key.effective = effective
+        if key.effective is not None:
+            raise ObjectionError("registry-rule", "the key was revoked already")
+        key.effective = cast("int", statement.payload["effective"])
         key.grants = [grant if grant.until is not None else replace(grant, until=index) for grant in key.grants]
 
 

@@ -26,6 +26,8 @@ CONDITIONS = (
     "unknown-reference",
 )
 
+_MAX_COMPARED = 1024
+
 
 @dataclass(slots=True)
 class Chain:
@@ -88,12 +90,21 @@ def _ahead(chain: Chain, statement: Statement, place: tuple[int, int]) -> set[st
 
 def _behind(chain: Chain, statement: Statement, place: tuple[int, int]) -> set[str]:
     epoch, seq = place
-    codes = {"fork" if place in chain.places else "late"}
+    late = place not in chain.places
+    codes = {"late"} if late else {"fork"}
     if seq and (epoch, seq - 1) in chain.places:
         codes |= _prev(chain, statement, place)
+    if late and not _named_after(chain, statement, place):
+        codes.add("prev-mismatch")
     if chain.head is not None and epoch < chain.head[0]:
         codes.add("old-epoch")
     return codes
+
+
+def _named_after(chain: Chain, statement: Statement, place: tuple[int, int]) -> bool:
+    """Whether nothing is logged at the place after, or one of the 1024 least ids there names the statement."""
+    after = sorted(chain.places.get((place[0], place[1] + 1), ()), key=lambda each: each.id)[:_MAX_COMPARED]
+    return not after or any(each.prev == statement.id for each in after)
 
 
 def _prev(chain: Chain, statement: Statement, place: tuple[int, int]) -> set[str]:

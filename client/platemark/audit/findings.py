@@ -33,6 +33,7 @@ CODES = {
     "wrong-log": CRITICAL,
     "outside-validity": CRITICAL,
     "registry-rule": CRITICAL,
+    "keystate-mismatch": CRITICAL,
     "condition-mismatch": CRITICAL,
     "statement-unknown-kind": NOTICE,
     # what devices did

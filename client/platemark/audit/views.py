@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from platemark import checkpoint
+from platemark.cosignature import cosignatures
 from platemark.errors import FormatError, SignatureError
+from platemark.note import NoteVerifier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from platemark.audit.findings import Findings
-    from platemark.note import NoteVerifier
+    from platemark.checkpoint import SignedCheckpoint
+    from platemark.cosignature import CosignatureVerifier
 
 __all__ = ["View", "open_view", "split"]
 
@@ -28,7 +31,12 @@ class View:
 
 
 def open_view(
-    data: bytes, *, source: str, origin: str, verifiers: Sequence[NoteVerifier], findings: Findings
+    data: bytes,
+    *,
+    source: str,
+    origin: str,
+    verifiers: Sequence[NoteVerifier | CosignatureVerifier],
+    findings: Findings,
 ) -> View | None:
     """The view in a signed note, None with a finding when it is none of this log's (rules E1, E2)."""
     try:
@@ -41,11 +49,22 @@ def open_view(
         findings.add("checkpoint-origin", f"{source}: the origin is {said.origin}, not {origin}", said.size, (data,))
         return None
     try:
-        signed.verify(verifiers)
+        _verify(signed, verifiers)
     except SignatureError as error:
         findings.add("checkpoint-signature", f"{source}: {error}", said.size, (data,))
         return None
     return View(source, said.size, said.root, data)
+
+
+def _verify(signed: SignedCheckpoint, verifiers: Sequence[NoteVerifier | CosignatureVerifier]) -> None:
+    """One signature for each type of key, so that leaving out the post-quantum one is seen. Raises SignatureError."""
+    notes = [each for each in verifiers if isinstance(each, NoteVerifier)]
+    others = [each for each in verifiers if not isinstance(each, NoteVerifier)]
+    if notes:
+        signed.verify(notes)
+    signers = {each.verifier.type for each in cosignatures(signed, others)}
+    for kind in {each.type for each in others} - signers:
+        raise SignatureError(f"the checkpoint carries no signature of a trusted key of type {kind:02x}")
 
 
 def split(left: View, right: View, findings: Findings) -> bool:

@@ -13,7 +13,20 @@ from typing import Annotated
 import typer
 
 from platemark import __version__
-from platemark.cli import audit, capture, enrol, fetch, inspection, keygen, monitor, output, verify
+from platemark.cli import (
+    audit,
+    capture,
+    enrol,
+    fetch,
+    inspection,
+    keygen,
+    monitor,
+    output,
+    policy,
+    receipt,
+    revoke,
+    verify,
+)
 from platemark.errors import DecoderMissingError, PlatemarkError
 
 __all__ = ["app", "main"]
@@ -66,6 +79,7 @@ def _help(command: Callable[..., None]) -> str:
 _COMMANDS: dict[str, Callable[..., None]] = {
     "keygen": keygen.keygen,
     "enrol": enrol.enrol,
+    "revoke": revoke.revoke,
     "sign": capture.sign,
     "submit": capture.submit,
     "capture": capture.capture,
@@ -78,6 +92,15 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name, help=_help(_command))(_command)
+_policy = typer.Typer(help=policy.__doc__, no_args_is_help=True, rich_markup_mode=None)
+for _name, _command in policy.COMMANDS.items():
+    _policy.command(_name, help=_help(_command))(_command)
+app.add_typer(_policy, name="policy")
+
+_receipts = typer.Typer(help=receipt.HELP, no_args_is_help=True, rich_markup_mode=None)
+for _name, _command in receipt.COMMANDS.items():
+    _receipts.command(_name, help=_help(_command))(_command)
+app.add_typer(_receipts, name="receipt")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

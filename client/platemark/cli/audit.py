@@ -29,7 +29,9 @@ Sources = Annotated[
 ]
 Vkey = Annotated[
     list[str] | None,
-    typer.Option(metavar="KEY", help="A key of the log (name+hex+base64), from a source you trust. Repeat."),
+    typer.Option(
+        metavar="KEY", help="A key of the log (name+hex+base64), from a source you trust. Repeat for each type."
+    ),
 ]
 State = Annotated[
     Path | None, typer.Option(metavar="FILE", help="What was audited before is remembered here, and not read again.")

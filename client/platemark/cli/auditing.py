@@ -14,13 +14,14 @@ from platemark.audit.source import LoggedEntry
 from platemark.audit.state import MAX_STATE
 from platemark.audit_files import CheckpointFile, DirectorySource
 from platemark.cli.connect import MissingExtraError
+from platemark.cosignature import parse_vkey
 from platemark.errors import NoteError, PlatemarkError
-from platemark.note import parse_vkey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from platemark.audit import Device, Frontier, TileSource
+    from platemark.cosignature import CosignatureVerifier
     from platemark.note import NoteVerifier
     from platemark.rpc.sync import LedgerClient
     from platemark.trust import TrustedLog
@@ -36,7 +37,7 @@ class Keys:
     """Whose checkpoints are believed: one origin, and its keys."""
 
     origin: str
-    verifiers: tuple[NoteVerifier, ...]
+    verifiers: tuple[NoteVerifier | CosignatureVerifier, ...]
 
 
 def keys_of(vkeys: Sequence[str]) -> Keys:
