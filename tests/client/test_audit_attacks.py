@@ -10,6 +10,8 @@ import pytest
 from commands import platemark
 
 from builders import key
+from platemark.checkpoint import parse
+from platemark.cosignature import CosignatureSigner
 from published import VKEY, entries, publish, root_of, served, signed
 
 ATTACKS: dict[str, tuple[Callable[[Path], object], set[str]]] = {}
@@ -282,3 +284,29 @@ def test_three_levels(tmp_path: Path) -> None:
         ("tile-mismatch", 0),
         ("tile-mismatch", 0),
     ]
+
+
+def test_witnesses(tmp_path: Path) -> None:
+    """With a witness policy a checkpoint needs its quorum: no stranger, no copy and no broken line counts for it."""
+    one, two, stranger = (
+        CosignatureSigner(f"{name}.example/w", key(name, "ed25519")) for name in ("one", "two", "stranger")
+    )
+    lines = [f"witness {each.name.partition('.')[0]} {each.verifier.vkey}" for each in (one, two)]
+    policy = tmp_path / "policy"
+    policy.write_text("\n".join([*lines, "group both all one two", "quorum both", ""]))
+    logged = entries(3)
+    plain, foreign = signed(logged), parse(signed(entries(4))).checkpoint
+    said = parse(plain).checkpoint
+    first, second = (each.sign(said, time_s=1).encode() for each in (one, two))
+    cases = {
+        first + second: set(),
+        b"": {"checkpoint-unwitnessed"},
+        first: {"checkpoint-unwitnessed"},
+        first + one.sign(said, time_s=2).encode(): {"checkpoint-unwitnessed"},
+        first + stranger.sign(said, time_s=1).encode(): {"checkpoint-unwitnessed"},
+        first + two.sign(foreign, time_s=1).encode(): {"checkpoint-unwitnessed"},
+    }
+    for number, (more, expected) in enumerate(cases.items()):
+        log = publish(tmp_path / str(number), logged, head=plain + more)
+        code, outcome = audit(log, "--witness-policy", policy)
+        assert (code, codes(outcome)) == (1 if expected else 0, expected)

@@ -1,4 +1,4 @@
-"""The audit of a whole log by its public tiles, and of its statements: bytes in, findings out. Rules E1 to E20 of proto/audit.md.
+"""The audit of a whole log by its public tiles, and of its statements: bytes in, findings out. Rules E1 to E21 of proto/audit.md.
 
 Nothing here opens a file or a connection; who runs an audit brings sources (platemark.audit.source) and keeps the state.
 """
@@ -11,7 +11,7 @@ from platemark.audit.replay import Audited, replay
 from platemark.audit.source import LoggedEntry, MissingTileError, SourceError, StatementSource, TileSource
 from platemark.audit.state import AuditState, Progress
 from platemark.audit.statements import Device, StatementReplay
-from platemark.audit.views import View, open_view
+from platemark.audit.views import View, check_witnesses, open_view
 
 __all__ = [
     "CODES",
@@ -29,6 +29,7 @@ __all__ = [
     "StatementSource",
     "TileSource",
     "View",
+    "check_witnesses",
     "open_view",
     "replay",
 ]

@@ -14,6 +14,7 @@ CODES = {
     "checkpoint-malformed": CRITICAL,
     "checkpoint-origin": CRITICAL,
     "checkpoint-signature": CRITICAL,
+    "checkpoint-unwitnessed": CRITICAL,
     "tile-missing": CRITICAL,
     "tile-malformed": CRITICAL,
     "tile-mismatch": CRITICAL,

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from platemark.audit.findings import Findings
     from platemark.checkpoint import SignedCheckpoint
     from platemark.cosignature import CosignatureVerifier
+    from platemark.witness_policy import WitnessPolicy
 
-__all__ = ["View", "open_view", "split"]
+__all__ = ["View", "check_witnesses", "open_view", "split"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,21 @@ def _verify(signed: SignedCheckpoint, verifiers: Sequence[NoteVerifier | Cosigna
     signers = {each.verifier.type for each in cosignatures(signed, others)}
     for kind in {each.type for each in others} - signers:
         raise SignatureError(f"the checkpoint carries no signature of a trusted key of type {kind:02x}")
+
+
+def check_witnesses(view: View, policy: WitnessPolicy, findings: Findings) -> None:
+    """Whether a quorum of `policy` cosigned the view; a finding if not (rule E21)."""
+    signed = checkpoint.parse(view.note)
+    try:
+        keys = [each.verifier for each in cosignatures(signed, policy.verifiers)]
+    except SignatureError as error:
+        findings.add("checkpoint-unwitnessed", f"{view.source}: {error}", view.size, (view.note,))
+        return
+    names = sorted({each.name for each in policy.witnesses if each.verifier in keys})
+    if not policy.satisfied_by(names):
+        seen = ", ".join(names) or "nobody"
+        sentence = f"{view.source}: the quorum of witnesses is not met, cosigned by {seen}"
+        findings.add("checkpoint-unwitnessed", sentence, view.size, (view.note,))
 
 
 def split(left: View, right: View, findings: Findings) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
@@ -11,7 +12,7 @@ import typer
 
 from platemark import statement
 from platemark.cli import output
-from platemark.cli.auditing import Keys, Outcome, StateFile, audit_statements, keys_of, open_sources
+from platemark.cli.auditing import Keys, Outcome, StateFile, audit_statements, keys_of, open_sources, read_policy
 from platemark.cli.auditing import audit as audit_once
 from platemark.cli.connect import Connection, identify, load_trust
 from platemark.cli.options import AsJson, TlsAuthority, TlsCertificate, TlsKey, TlsName, Trust
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from platemark.rpc.sync import LedgerClient
     from platemark.trust import TrustedLog
 
-__all__ = ["Bar", "Sources", "State", "Vkey", "audit", "outcome_facts", "say_outcome"]
+__all__ = ["Bar", "Sources", "State", "Vkey", "Witnesses", "audit", "outcome_facts", "say_outcome"]
 
 Sources = Annotated[
     list[str],
@@ -36,6 +37,12 @@ Vkey = Annotated[
 State = Annotated[
     Path | None, typer.Option(metavar="FILE", help="What was audited before is remembered here, and not read again.")
 ]
+Witnesses = Annotated[
+    Path | None,
+    typer.Option(
+        "--witness-policy", metavar="FILE", help="Checkpoints have to meet this quorum of witnesses (C2SP tlog-policy)."
+    ),
+]
 LedgerServer = Annotated[
     str | None,
     typer.Option(envvar="PLATEMARK_SERVER", metavar="HOST:PORT", help="The ledger, for --statements and --trust."),
@@ -48,6 +55,7 @@ def audit(
     vkey: Vkey = None,
     trust: Trust = None,
     state: State = None,
+    witnesses: Witnesses = None,
     statements: Annotated[
         bool, typer.Option("--statements", help="Check every statement, too; needs --server and the right to list.")
     ] = False,
@@ -88,6 +96,8 @@ def audit(
     with ExitStack() as stack:
         client = stack.enter_context(connection.open()) if server and (statements or not vkey) else None
         keys, trusted = _keys(vkey, trust, client, server)
+        named = trusted.witness_policy if trusted is not None else None
+        keys = replace(keys, witnesses=read_policy(witnesses) or named)
         kept = StateFile(state, keys.origin)
         opened = open_sources(sources, stack, tls_ca=tls_ca)
         bar = stack.enter_context(Bar("audit"))

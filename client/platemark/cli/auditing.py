@@ -8,8 +8,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platemark import files
-from platemark.audit import Audited, AuditState, Findings, Progress, StatementReplay, View, open_view, replay
+from platemark import files, witness_policy
+from platemark.audit import (
+    Audited,
+    AuditState,
+    Findings,
+    Progress,
+    StatementReplay,
+    View,
+    check_witnesses,
+    open_view,
+    replay,
+)
 from platemark.audit.source import LoggedEntry
 from platemark.audit.state import MAX_STATE
 from platemark.audit_files import CheckpointFile, DirectorySource
@@ -25,28 +35,51 @@ if TYPE_CHECKING:
     from platemark.note import NoteVerifier
     from platemark.rpc.sync import LedgerClient
     from platemark.trust import TrustedLog
+    from platemark.witness_policy import WitnessPolicy
 
-__all__ = ["Keys", "LedgerStatements", "Outcome", "StateFile", "audit", "audit_statements", "keys_of", "open_sources"]
+__all__ = [
+    "Keys",
+    "LedgerStatements",
+    "Outcome",
+    "StateFile",
+    "audit",
+    "audit_statements",
+    "keys_of",
+    "open_sources",
+    "read_policy",
+]
 
+_MAX_POLICY = 256 * 1024
 _SAVE_EVERY = 1 << 18  # entries
 _PROOFS = frozenset({"history-rewritten", "split-view"})  # a smaller log may be a stale copy, which proves nothing
 
 
 @dataclass(frozen=True)
 class Keys:
-    """Whose checkpoints are believed: one origin, and its keys."""
+    """Whose checkpoints are believed: one origin, its keys, and the witnesses that have to have seen them, if any."""
 
     origin: str
     verifiers: tuple[NoteVerifier | CosignatureVerifier, ...]
+    witnesses: WitnessPolicy | None = None
 
 
-def keys_of(vkeys: Sequence[str]) -> Keys:
+def read_policy(path: Path | None) -> WitnessPolicy | None:
+    """The witness policy in a file (c2sp.org/tlog-policy). Raises FileError, FormatError."""
+    if path is None:
+        return None
+    try:
+        return witness_policy.parse(files.read(path, limit=_MAX_POLICY).decode())
+    except UnicodeDecodeError:
+        raise NoteError(str(path), "not UTF-8") from None
+
+
+def keys_of(vkeys: Sequence[str], witnesses: WitnessPolicy | None = None) -> Keys:
     """From the text forms. Raises NoteError: none, malformed, or of two logs."""
     verifiers = tuple(parse_vkey(each.strip()) for each in vkeys)
     names = {each.name for each in verifiers}
     if len(names) != 1:
         raise NoteError("--vkey", "the keys of exactly one log are needed")
-    return Keys(names.pop(), verifiers)
+    return Keys(names.pop(), verifiers, witnesses)
 
 
 def open_sources(
@@ -176,6 +209,8 @@ def _views(
             data, source=source.name, origin=keys.origin, verifiers=keys.verifiers, findings=outcome.findings
         )
         if view is not None:
+            if keys.witnesses is not None:
+                check_witnesses(view, keys.witnesses, outcome.findings)
             opened.append((view, source))
     if len(failures) == len(sources):
         raise failures[0]

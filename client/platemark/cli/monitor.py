@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from platemark.cli import output
-from platemark.cli.audit import Sources, State, Vkey, say_outcome
-from platemark.cli.auditing import Keys, Outcome, StateFile, audit, keys_of, open_sources
+from platemark.cli.audit import Sources, State, Vkey, Witnesses, say_outcome
+from platemark.cli.auditing import Keys, Outcome, StateFile, audit, keys_of, open_sources, read_policy
 from platemark.cli.connect import MissingExtraError
 from platemark.cli.options import AsJson, TlsAuthority
 from platemark.errors import PlatemarkError
@@ -139,6 +139,7 @@ def monitor(
     *,
     vkey: Vkey = None,
     state: State = None,
+    witnesses: Witnesses = None,
     tls_ca: TlsAuthority = None,
     interval: Annotated[float, typer.Option(min=1.0, metavar="SECONDS", help="From one audit to the next.")] = 60.0,
     listen: Annotated[
@@ -163,7 +164,7 @@ def monitor(
     Example:
       platemark monitor https://ledger.example/xray --vkey "$(cat log.vkey)" --state xray.audit --listen 127.0.0.1:9464
     """
-    keys = keys_of(vkey or [])
+    keys = keys_of(vkey or [], read_policy(witnesses))
     kept = StateFile(state, keys.origin)
     stop = threading.Event()
     with ExitStack() as stack:
