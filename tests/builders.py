@@ -32,6 +32,7 @@ __all__ = [
     "CAMERA",
     "END",
     "LOG_KEY",
+    "LOG_KEY_PQ",
     "MODALITY",
     "NOW",
     "ORIGIN",
@@ -125,6 +126,7 @@ def party(name: str, algorithm: Algorithm = "p256") -> Party:
 
 POLICY_KEY = key("policy", "ed25519")
 LOG_KEY = key("log", "ed25519")
+LOG_KEY_PQ = key("log", "mldsa44")
 REGISTRAR = party("registrar")
 MODALITY = party("modality")
 CAMERA = party("camera", "ed25519")

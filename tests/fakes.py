@@ -13,6 +13,8 @@ from typing import cast
 import builders
 from platemark import merkle, statement
 from platemark.checkpoint import open_checkpoint
+from platemark.cosignature import CosignatureSigner
+from platemark.keys import ML_DSA_44
 from platemark.note import NoteSigner
 from platemark_ledger import admission, digests, genesis
 from platemark_ledger.admission import references_of
@@ -74,7 +76,9 @@ class Founded:
 
     def open(self) -> Ledger:
         """Open it, with all the checks of a start."""
-        return open_ledger(self.paths, signers=self.signers, now_ns=self.clock)
+        second = next((each for each in self.log.more_log_keys if each.alg == ML_DSA_44), None)
+        cosigner = None if second is None else CosignatureSigner(self.log.origin, second)
+        return open_ledger(self.paths, signers=self.signers, cosigner=cosigner, now_ns=self.clock)
 
     def made(self, *indices: int) -> list[bytes]:
         """The statements that `log` built under these numbers."""

@@ -12,6 +12,7 @@ PlatemarkError                 the root; `str()` is one sentence for a person, `
 │   ├── WitnessPolicyError     not a witness policy (proto/log.md section 8); `field` names the line
 │   ├── ReceiptError           not a COSE receipt or a transparent statement (proto/receipts.md)
 │   │   └── UnsupportedReceiptError  a receipt over a data structure that this release does not know
+│   ├── WitnessPolicyError     not a witness policy (proto/log.md section 8); `field` names the line
 │   ├── EvidenceError          not an evidence bundle, or one past its limits (proto/evidence.md)
 │   ├── TrustError             a trust file that cannot be used (proto/evidence.md)
 │   └── TimeStampError         a time stamp that proves nothing, and why (proto/time.md)

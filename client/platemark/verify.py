@@ -106,7 +106,7 @@ class _Verification:
         self._pass(3, f"policy version {last.payload['version']!r} of {trusted.origin}, signed by its policy keys")
         self._checkpoint(proof, policies, trusted)
         self._inclusion(proof, record, policies)
-        self.checks[10] = check_witnesses(proof.checkpoint, trusted.witness_policy)
+        self._take(check_witnesses(proof.checkpoint, trusted.witness_policy))
         proven = self._time(proof, policies)
         self._key(lineage.Positioned(record, proof.index), proof, policies, proven)
 
@@ -142,9 +142,11 @@ class _Verification:
             self._fail(4, error)
         signatures = "Ed25519 and ML-DSA-44" if quantum else "Ed25519"
         if trusted.post_quantum and not quantum:
+            # The checks go on, so that faults are still found, and none of them passes.
+            self.believed = False
             self._note(4, NOT_CHECKED, "the trust file asks for an ML-DSA-44 signature of the log, and there is none")
-            raise _StoppedError
-        self._pass(4, f"the log signed size {covered.size}, root {covered.root.hex()}, with {signatures}")
+        else:
+            self._pass(4, f"the log signed size {covered.size}, root {covered.root.hex()}, with {signatures}")
         self.facts |= {
             "log": policies.origin,
             "log_id": policies.log.hex(),

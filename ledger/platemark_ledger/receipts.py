@@ -7,12 +7,14 @@ checkpoint; whatever the data has above it does not exist for a reader. Nothing 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from heapq import merge
 from itertools import takewhile
 from typing import TYPE_CHECKING, cast
 
 from platemark import merkle
-from platemark_ledger import digests
+from platemark_ledger import digests, published
+from platemark_ledger.answers import Appended, Logged
 from platemark_ledger.batch import KIND_NUMBERS
 from platemark_ledger.conditions import conditions_of
 from platemark_ledger.errors import NotFoundError, RequestError
@@ -26,6 +28,7 @@ from platemark_ledger.records import (
     Page,
     Proven,
     Record,
+    TimeProof,
 )
 from platemark_ledger.registry import Registry
 from platemark_ledger.tree import LogView
@@ -49,6 +52,7 @@ __all__ = [
     "Proven",
     "Receipts",
     "Record",
+    "TimeProof",
 ]
 
 _log = logging.getLogger("platemark.ledger")
@@ -198,11 +202,29 @@ class Receipts:
                     size += len(record.raw)
         return Listing(tuple(found), None, released)
 
-    def evidence(self, index: int) -> EvidenceMembers:
-        """Everything that a verifier needs about the statement at an index. Raises NotFoundError above the checkpoint."""
-        released = self._anchor.read()
-        _check_index(index, released.size)
+    def under(self, appended: Appended, released: Anchored) -> Appended:
+        """What was appended, proven under a later checkpoint than its own, which covers it."""
         with self._store.read() as transaction:
+            view = _View(transaction, released)
+            outcomes = tuple(
+                replace(each, path=view.prove(each.index).path) if isinstance(each, Logged) else each
+                for each in appended.outcomes
+            )
+        return Appended(outcomes, released)
+
+    def evidence(self, index: int) -> EvidenceMembers:
+        """Everything that a verifier needs about the statement at an index. Raises NotFoundError above the checkpoint.
+
+        All of it is under the newest checkpoint with a quorum of witnesses that covers the statement; under the anchored one
+        when there is none.
+        """
+        anchored = self._anchor.read()
+        _check_index(index, anchored.size)
+        with self._store.read() as transaction:
+            row = published.newest_witnessed(transaction)
+            if row is not None and row.size <= index:
+                row = None
+            released = anchored if row is None else row.released
             view, registry = _View(transaction, released), Registry(transaction)
             subject = view.prove(index)
             policies = _policies(registry, released)
@@ -215,6 +237,8 @@ class Receipts:
                 keystate=keystate,
                 keystate_leaf=leaf,
                 checkpoint=released,
+                published=row,
+                time=_time_proof(transaction, view, index, released),
             )
 
     def _keystate(
@@ -260,6 +284,17 @@ class _View:
         leaf = merkle.leaf_hash(record.entry)
         merkle.verify_inclusion(index=record.index, size=wanted, leaf_hash=leaf, path=path, root=self.root(wanted))
         return Proven(record, path)
+
+
+def _time_proof(transaction: ReadTransaction, view: _View, index: int, released: Anchored) -> TimeProof | None:
+    row = published.earliest_stamped(transaction, index, released.size)
+    if row is None:
+        return None
+    path = view.tree.consistency_path(row.size, released.size)
+    merkle.verify_consistency(
+        old_size=row.size, new_size=released.size, old_root=row.root, new_root=released.root, path=path
+    )
+    return TimeProof(row, path)
 
 
 def _enrolments(view: _View, registry: Registry, subject: Proven) -> list[Proven]:

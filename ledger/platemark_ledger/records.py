@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from platemark.keystate import ShownKey
     from platemark.statement import Statement
     from platemark_ledger.anchor import Anchored
+    from platemark_ledger.published import Published
 
-__all__ = ["Consistency", "EvidenceMembers", "Found", "Inclusion", "Listing", "Page", "Proven", "Record"]
+__all__ = ["Consistency", "EvidenceMembers", "Found", "Inclusion", "Listing", "Page", "Proven", "Record", "TimeProof"]
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,18 @@ class Consistency:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeProof:
+    """The earliest published checkpoint with a time stamp that covers a statement, and how it leads to the evidence's own.
+
+    `path` is the RFC 9162 2.1.4.1 consistency path from `row.size` to the size of the evidence's checkpoint, verified; empty
+    when they are equal.
+    """
+
+    row: Published
+    path: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EvidenceMembers:
     """What a verifier needs about one statement, all under one checkpoint.
 
@@ -101,7 +114,8 @@ class EvidenceMembers:
     registrar that enrolled it, and so on up to a registrar of a policy; empty when a policy names the key itself.
     `revocation`: empty, or the first one of the subject's key followed by the enrolments of who signed it.
     `keystate`: the newest, if there is one that agrees with the log; `keystate_leaf` is the subject's key in it, None when it was
-    not enrolled at that size.
+    not enrolled at that size. `published`: the row whose checkpoint this is; None when it is the anchored one. `time`: the
+    earliest proof of when the subject existed, if there is one.
     """
 
     subject: Proven
@@ -111,3 +125,5 @@ class EvidenceMembers:
     keystate: Proven | None
     keystate_leaf: ShownKey | None
     checkpoint: Anchored
+    published: Published | None = None
+    time: TimeProof | None = None

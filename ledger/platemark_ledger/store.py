@@ -14,6 +14,7 @@ policies    by platemark_ledger.registry                 -> CBOR
 refused     slot u16                                     -> platemark_ledger.refused, CBOR
 pending, runs, manifest                                     platemark_ledger.digests
 published   size u64                                     -> platemark_ledger.published, CBOR
+crls        SHA-256 32                                   -> a DER CRL that published rows name
 meta        name                                         -> schema, head, and one counter or value of each part
 """
 
@@ -70,6 +71,7 @@ class Table(enum.Enum):
     RUNS = b"runs"
     MANIFEST = b"manifest"
     PUBLISHED = b"published"
+    CRLS = b"crls"
     META = b"meta"
 
 

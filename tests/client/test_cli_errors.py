@@ -30,6 +30,7 @@ COMMANDS = (
     "inspect",
     "audit",
     "monitor",
+    "witness",
 )
 GROUPS = {"policy": ("show", "propose", "sign", "submit"), "receipt": ("show", "attach", "detach", "verify")}
 

@@ -103,7 +103,7 @@ def test_readme_commands_exist() -> None:
     """Every platemark command that the README shows is a command."""
     shown = {shlex.split(line)[1] for line in re.findall(r"`(platemark [a-z]+[^`]*)`", text("README.md"))}
     shown |= {line.split()[2] for line in re.findall(r"^\$ platemark .*$", text("README.md"), re.MULTILINE)}
-    known = {"keygen", "enrol", "sign", "submit", "capture", "lookup", "fetch", "verify", "inspect"}
+    known = {"keygen", "enrol", "sign", "submit", "capture", "lookup", "fetch", "verify", "inspect", "witness"}
     assert shown <= known
 
 

@@ -126,7 +126,9 @@ def test_the_post_quantum_signature_is_reported_and_can_be_demanded() -> None:
     assert _judged((whole, demanding)).facts["log_signatures"] == "Ed25519 and ML-DSA-44"
     assert _judged((plain, log.trust())).facts["log_signatures"] == "Ed25519"
     dropped = _judged((plain, demanding))
-    assert (dropped.result, dropped.checks[3].status) == (INCONCLUSIVE, "NOT CHECKED")
+    assert (letters(dropped), dropped.result) == ("PPPNNNNNNNNNNPP", INCONCLUSIVE)
+    lying = log.evidence(2, enrolments=[1], signed=log.checkpoint(root=bytes(32)))
+    assert _judged((lying, demanding)).result == EVIDENCE_INVALID
 
 
 def test_a_false_post_quantum_signature_fails() -> None:

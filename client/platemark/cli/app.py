@@ -26,6 +26,7 @@ from platemark.cli import (
     receipt,
     revoke,
     verify,
+    witness,
 )
 from platemark.errors import DecoderMissingError, PlatemarkError
 
@@ -72,7 +73,11 @@ def _common(
 
 def _help(command: Callable[..., None]) -> str:
     """The docstring, with its paragraphs of examples and exit codes kept line by line, as click's mark asks."""
-    paragraphs = cleandoc(command.__doc__ or "").split("\n\n")
+    return _paragraphs(cleandoc(command.__doc__ or ""))
+
+
+def _paragraphs(text: str) -> str:
+    paragraphs = text.split("\n\n")
     return "\n\n".join("\b\n" + each if each.startswith(_VERBATIM) else each for each in paragraphs)
 
 
@@ -92,6 +97,12 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name, help=_help(_command))(_command)
+
+_witness = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+for _name, _command in witness.COMMANDS.items():
+    _witness.command(_name, help=_help(_command))(_command)
+app.add_typer(_witness, name="witness", help=_paragraphs(witness.HELP))
+
 _policy = typer.Typer(help=policy.__doc__, no_args_is_help=True, rich_markup_mode=None)
 for _name, _command in policy.COMMANDS.items():
     _policy.command(_name, help=_help(_command))(_command)
