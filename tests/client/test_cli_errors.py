@@ -32,9 +32,9 @@ COMMANDS = (
     "monitor",
 )
 GROUPS = {
+    "witness": ("init", "add-log", "vkeys", "serve"),
     "policy": ("show", "propose", "sign", "submit"),
     "receipt": ("show", "attach", "detach", "verify"),
-    "witness": ("init", "add-log", "vkeys", "serve"),
 }
 
 
