@@ -47,7 +47,7 @@ _FACT_TITLES = {
     "log_id": "log id",
     "index": "leaf",
     "not_later_than": "not later than",
-    "key_status_known_to": "key known to",
+    "key_status_known_to": "key status as of",
     "log_size": "log size",
     "log_signatures": "signed with",
     "statement_id": "statement id",

@@ -34,7 +34,8 @@ def check_witnesses(signed: SignedCheckpoint, policy: WitnessPolicy | None) -> C
         return Check(_NUMBER, FAIL, str(error))
     keys = [each.verifier for each in found]
     names = {each.name for each in policy.witnesses if each.verifier in keys}
-    seen = ", ".join(sorted(f"{each.verifier.name} at {_second(each.time_s)}" for each in found)) or "nobody"
+    # A witness with two keys is named once.
+    seen = ", ".join(sorted({f"{each.verifier.name} at {_second(each.time_s)}" for each in found})) or "nobody"
     if policy.quorum is None:
         return Check(_NUMBER, NOT_CHECKED, f"the trust file asks for no witness; seen by {seen}")
     if not policy.satisfied_by(names):

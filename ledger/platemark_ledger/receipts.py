@@ -13,10 +13,12 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, cast
 
 from platemark import merkle
-from platemark_ledger import digests, published
+from platemark.renewal import Stamped
+from platemark_ledger import digests, published, renewing
 from platemark_ledger.answers import Appended, Logged
 from platemark_ledger.batch import KIND_NUMBERS
 from platemark_ledger.conditions import conditions_of
+from platemark_ledger.cose_receipts import inclusion_receipts
 from platemark_ledger.errors import NotFoundError, RequestError
 from platemark_ledger.keystates import KeyTrees
 from platemark_ledger.records import (
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from platemark.statement import Statement
     from platemark_ledger.anchor import Anchor, Anchored
     from platemark_ledger.opening import Ledger
+    from platemark_ledger.published import Published, Stamp
     from platemark_ledger.store import ReadTransaction, Store
 
 __all__ = [
@@ -66,6 +69,8 @@ class Receipts:
 
     def __init__(self, ledger: Ledger) -> None:
         self._keys = KeyTrees()
+        self._renewals = renewing.Seen()
+        self._ledger = ledger
         self._store: Store = ledger.store
         self._anchor: Anchor = ledger.anchor
 
@@ -238,8 +243,32 @@ class Receipts:
                 keystate_leaf=leaf,
                 checkpoint=released,
                 published=row,
-                time=_time_proof(transaction, view, index, released),
+                time=self._time_proof(transaction, view, index, released),
+                receipts=self._receipts(subject, released),
             )
+
+    def _receipts(self, subject: Proven, released: Anchored) -> tuple[bytes, ...]:
+        ledger = self._ledger
+        signers = [each.signer for each in ledger.signers]
+        if ledger.cosigner is not None:
+            signers.append(ledger.cosigner.signer)
+        now_s = ledger.now_ns() // 10**9
+        return inclusion_receipts(subject, released, origin=ledger.origin, signers=signers, issued_s=now_s)
+
+    def _time_proof(
+        self, transaction: ReadTransaction, view: _View, index: int, released: Anchored
+    ) -> TimeProof | None:
+        row = published.earliest_stamped(transaction, index, released.size)
+        if row is None:
+            return None
+        path = view.tree.consistency_path(row.size, released.size)
+        merkle.verify_consistency(
+            old_size=row.size, new_size=released.size, old_root=row.root, new_root=released.root, path=path
+        )
+        renewals: tuple[tuple[bytes, ...], ...] = ((),) * len(row.stamps)
+        if self._renewals.any(transaction, released.size):
+            renewals = tuple(_renewed(transaction, row, stamp, released.size) for stamp in row.stamps)
+        return TimeProof(row, path, renewals)
 
     def _keystate(
         self, transaction: ReadTransaction, view: _View, released: Anchored, kid: bytes
@@ -286,15 +315,10 @@ class _View:
         return Proven(record, path)
 
 
-def _time_proof(transaction: ReadTransaction, view: _View, index: int, released: Anchored) -> TimeProof | None:
-    row = published.earliest_stamped(transaction, index, released.size)
-    if row is None:
-        return None
-    path = view.tree.consistency_path(row.size, released.size)
-    merkle.verify_consistency(
-        old_size=row.size, new_size=released.size, old_root=row.root, new_root=released.root, path=path
-    )
-    return TimeProof(row, path)
+def _renewed(transaction: ReadTransaction, row: Published, stamp: Stamp, below: int) -> tuple[bytes, ...]:
+    """The renewals of one stamp. Reads every stamp of the log once for each renewal: renewals come once a year."""
+    stamped = Stamped(row.size, row.log_note, stamp.response, stamp.crls)
+    return tuple(each.encode() for each in renewing.proofs(transaction, stamped, below))
 
 
 def _enrolments(view: _View, registry: Registry, subject: Proven) -> list[Proven]:

@@ -99,11 +99,12 @@ class TimeProof:
     """The earliest published checkpoint with a time stamp that covers a statement, and how it leads to the evidence's own.
 
     `path` is the RFC 9162 2.1.4.1 consistency path from `row.size` to the size of the evidence's checkpoint, verified; empty
-    when they are equal.
+    when they are equal. `renewals` are those of each of the row's stamps, in order (proto/time.md section 5).
     """
 
     row: Published
     path: tuple[bytes, ...]
+    renewals: tuple[tuple[bytes, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +128,4 @@ class EvidenceMembers:
     checkpoint: Anchored
     published: Published | None = None
     time: TimeProof | None = None
+    receipts: tuple[bytes, ...] = ()

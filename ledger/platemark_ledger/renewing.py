@@ -28,7 +28,19 @@ if TYPE_CHECKING:
     from platemark_ledger.published import Published, Stamp
     from platemark_ledger.store import ReadTransaction
 
-__all__ = ["SETTLED_NS", "Ask", "Renewed", "RenewingError", "append", "items", "logged", "over_http", "proofs", "renew"]
+__all__ = [
+    "SETTLED_NS",
+    "Ask",
+    "Renewed",
+    "RenewingError",
+    "Seen",
+    "append",
+    "items",
+    "logged",
+    "over_http",
+    "proofs",
+    "renew",
+]
 
 SETTLED_NS = 600 * 10**9
 """Age of a published checkpoint from which on it gets no further stamp; far above the greatest `tsa_timeout`."""
@@ -107,9 +119,30 @@ def _note(ledger: Ledger, data: bytes, text: str) -> bytes:
     return statement.build("note", payload, signer=signer, issuer=statement.policy_issuer(ledger.origin))
 
 
-def logged(transaction: ReadTransaction, below: int) -> Iterator[tuple[int, Renewal]]:
-    """(index, renewal) of every renewal that is logged below a position, ascending. Notes of another form are passed over."""
-    for index in transaction.of_kind(KIND_NUMBERS["note"], 0):
+class Seen:
+    """Whether a log has renewals, without looking at a note twice. Threads may share it: what it learns stays so."""
+
+    def __init__(self) -> None:
+        self._state: tuple[int, int | None] = (
+            0,
+            None,
+        )  # looked at below this position; the first renewal, if one was there
+
+    def any(self, transaction: ReadTransaction, below: int) -> bool:
+        """Whether a renewal is logged below a released position."""
+        looked, first = self._state
+        if first is None and below > looked:
+            first = next((index for index, _ in logged(transaction, below, start=looked)), None)
+            self._state = (below, first)
+        return first is not None and first < below
+
+
+def logged(transaction: ReadTransaction, below: int, *, start: int = 0) -> Iterator[tuple[int, Renewal]]:
+    """(index, renewal) of every renewal that is logged from `start` to below a position, ascending.
+
+    Notes of another form are passed over.
+    """
+    for index in transaction.of_kind(KIND_NUMBERS["note"], start):
         if index >= below:
             return
         note = statement.decode(transaction.statement(index).raw)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import grpc
 
+from platemark import cbor, tlog_proof
 from platemark import evidence as bundle
-from platemark import tlog_proof
 from platemark.checkpoint import parse
 from platemark.kinds import KINDS
 from platemark.rungs import RUNGS, SHA256, SHA512
@@ -28,6 +28,7 @@ from platemark_ledger.board import Board, What
 from platemark_ledger.conditions import Condition
 from platemark_ledger.errors import Refusal, RequestError
 from platemark_ledger.receipts import EvidenceMembers, Proven, Receipts, Record
+from platemark_ledger.records import TimeProof
 from platemark_ledger.sequencer import Appended, Logged, Sequencer
 from platemark_ledger.status import CallError, refusal
 
@@ -370,4 +371,16 @@ def evidence_of(members: EvidenceMembers) -> bundle.Evidence:
         revocation=tuple(proven(each) for each in members.revocation),
         conditions=tuple(each.code for each in members.subject.record.conditions),
         keystate=None if stated is None or leaf is None else bundle.Keystate(proven(stated), leaf.to_bytes()),
+        receipts=members.receipts,
+        stamped=None if members.time is None else _stamped(members.time, signed.checkpoint.size),
     )
+
+
+def _stamped(time: TimeProof, size: int) -> bundle.Stamped:
+    row = time.row
+    path = cbor.encode([row.size, size, [*time.path]])
+    stamps = tuple(
+        bundle.Stamp(stamp.response, stamp.crls, renewals)
+        for stamp, renewals in zip(row.stamps, time.renewals, strict=True)
+    )
+    return bundle.Stamped(row.note, path, stamps)

@@ -11,29 +11,23 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
-from rfc3161_client import HashAlgorithm, PKIStatus, TimestampRequestBuilder, decode_timestamp_response
 
-from platemark_ledger.asking import AskingError, answer, cause
+from platemark import timestamp
+from platemark.errors import TimeStampError
+from platemark_ledger.asking import AskingError, answer
 from platemark_ledger.published import Published, Stamp
 from platemark_ledger.seat import PartyState
 
-if TYPE_CHECKING:
-    from rfc3161_client import TimeStampRequest
-
-__all__ = ["Authorities", "StampSchedule", "check"]
+__all__ = ["Authorities", "StampSchedule"]
 
 _log = logging.getLogger("platemark.publisher")
 _RETRY = 5.0  # seconds before an authority that failed is asked again, doubled each time up to the interval
 _QUERY, _REPLY = "application/timestamp-query", "application/timestamp-reply"
-_SHA256 = "2.16.840.1.101.3.4.2.1"
 _MAX_RESPONSE = 64 * 1024
 _MAX_CRL = 1024 * 1024
-_GRANTED = frozenset({PKIStatus.GRANTED.value, PKIStatus.GRANTED_WITH_MODS.value})
 
 
 class Authorities:
@@ -46,18 +40,11 @@ class Authorities:
 
     async def stamp(self, url: str, log_note: bytes) -> Stamp:
         """The authority's stamp over the log note. Raises AskingError."""
-        request = (
-            TimestampRequestBuilder()
-            .data(log_note)
-            .hash_algorithm(HashAlgorithm.SHA256)
-            .cert_request(cert_request=True)  # the chain has to be there in twenty years
-            .nonce(nonce=True)
-            .build()
-        )
+        query = timestamp.query(log_note)  # it asks for the chain, which has to be there in twenty years
         try:
             async with asyncio.timeout(self._timeout):
                 status, headers, body = await answer(
-                    self._client, "POST", url, _MAX_RESPONSE, content=request.as_bytes(), media=_QUERY
+                    self._client, "POST", url, _MAX_RESPONSE, content=query.request, media=_QUERY
                 )
                 crls = [await self._crl(each) for each in self._crls]
         except TimeoutError:
@@ -66,7 +53,12 @@ class Authorities:
             raise AskingError(f"it answered with status {status}")
         if headers.get("content-type", "").partition(";")[0].strip().lower() != _REPLY:
             raise AskingError(f"its answer is not {_REPLY}")
-        check(body, request, log_note)
+        try:
+            info = timestamp.check_response(body, message=log_note, nonce=query.nonce)
+        except TimeStampError as error:
+            raise AskingError(f"its answer is not one that a verifier takes: {error}") from error
+        if info.hash_algorithm != "SHA-256":
+            raise AskingError(f"its stamp is over a {info.hash_algorithm} that nobody asked for")
         return Stamp(url, body, tuple(crls))
 
     async def _crl(self, place: str) -> bytes:
@@ -154,22 +146,3 @@ class _Authority:
     in_a_row: int = 0
     size: int = 0
     answered: int = 0
-
-
-def check(response: bytes, request: TimeStampRequest, log_note: bytes) -> None:
-    """RFC 3161 section 2.4.2: granted, over this note, an answer to this request. Raises AskingError."""
-    # rfc3161-client parses a part only when it is asked for, and reports a bad one with ValueError.
-    try:
-        decoded = decode_timestamp_response(response)
-        if decoded.status not in _GRANTED:
-            raise AskingError(f"it refused with status {decoded.status} {' '.join(decoded.status_string)}".rstrip())
-        token = decoded.tst_info
-        imprint = token.message_imprint
-        if imprint.hash_algorithm.dotted_string != _SHA256 or imprint.message != sha256(log_note).digest():
-            raise AskingError("its stamp is over something else")
-        if token.nonce != request.nonce:
-            raise AskingError("its stamp answers another request (the nonce differs)")
-        if not decoded.signed_data.certificates:
-            raise AskingError("its stamp comes without certificates")
-    except ValueError as error:
-        raise AskingError(f"its answer is not an RFC 3161 response: {cause(error)}") from error

@@ -34,9 +34,8 @@ def main() -> int:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s worker %(process)d: %(message)s"
     )
-    # They would write a line for every question to a witness.
-    for name in ("httpx", "httpcore"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # Every request to a witness would be a line; the publisher says when something changes.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = config.from_json(sys.stdin.readline())
     # The commit thread and the examiners take turns at the interpreter; with the default of 5 ms a call that lets go of it for
     # a microsecond waits for its turn a thousand times as long.

@@ -17,11 +17,24 @@ from commands import platemark, png
 from platemark import __version__
 from platemark.cli import app
 
-COMMANDS = ("keygen", "enrol", "revoke", "sign", "submit", "capture", "lookup", "fetch", "verify", "inspect")
+COMMANDS = (
+    "keygen",
+    "enrol",
+    "revoke",
+    "sign",
+    "submit",
+    "capture",
+    "lookup",
+    "fetch",
+    "verify",
+    "inspect",
+    "audit",
+    "monitor",
+)
 GROUPS = {
+    "witness": ("init", "add-log", "vkeys", "serve"),
     "policy": ("show", "propose", "sign", "submit"),
     "receipt": ("show", "attach", "detach", "verify"),
-    "witness": ("init", "add-log", "vkeys", "serve"),
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from asn1crypto import tsp
 
 import stamps
 from platemark.timestamp import verify_response
@@ -69,12 +70,17 @@ def test_every_question_has_a_nonce_of_its_own() -> None:
         return old[-1]
 
     stamped(keeping)
-    with pytest.raises(AskingError, match="answers another request"):
+    with pytest.raises(AskingError, match="not the nonce of the request"):
         stamped(lambda _request: httpx.Response(200, content=old[0].content, headers=old[0].headers))
 
 
 def _over_something_else(request: httpx.Request) -> httpx.Response:
     return answered(SHOP.stamp(b"another note"))(request)
+
+
+def _with_another_hash(request: httpx.Request) -> httpx.Response:
+    nonce = tsp.TimeStampReq.load(request.content)["nonce"].native
+    return answered(SHOP.stamp(NOTE, algorithm="sha512", nonce=nonce))(request)
 
 
 def _refusing_to_connect(request: httpx.Request) -> httpx.Response:
@@ -88,12 +94,13 @@ def _silent(request: httpx.Request) -> httpx.Response:
 @pytest.mark.parametrize(
     ("handler", "reason"),
     [
-        (answered(authority.REJECTED["badDataFormat"]), "it refused with status 2"),
-        (_over_something_else, "its stamp is over something else"),
-        (answered(SHOP.stamp(NOTE, algorithm="sha512")), "its stamp is over something else"),
-        (answered(SHOP.stamp(NOTE)), "answers another request"),
-        (answered(b""), "not an RFC 3161 response"),
-        (answered(b"\x30\x03\x02\x01\x00"), "not an RFC 3161 response"),
+        (answered(authority.REJECTED["badDataFormat"]), "the authority did not grant the request"),
+        (_over_something_else, "of another message"),
+        (_with_another_hash, "a SHA-512 that nobody asked for"),
+        (answered(SHOP.stamp(NOTE, algorithm="sha512")), "not the nonce of the request"),
+        (answered(SHOP.stamp(NOTE)), "not the nonce of the request"),
+        (answered(b""), "not one that a verifier takes: response"),
+        (answered(b"\x30\x03\x02\x01\x00"), "not one that a verifier takes"),
         (answered(b"<html>", media="text/html"), "its answer is not application/timestamp-reply"),
         (answered(b"", status=503), "status 503"),
         (answered(b"x" * 100_000), "more than 65536 bytes"),
@@ -101,7 +108,7 @@ def _silent(request: httpx.Request) -> httpx.Response:
         (_silent, "ReadError"),
     ],
     ids=[
-        "refused", "another note", "another hash", "no nonce", "empty", "not a response",
+        "refused", "another note", "another hash", "another hash, unasked", "no nonce", "empty", "not a response",
         "another type", "busy", "endless", "no connection", "cut off",
     ],
 )  # fmt: skip

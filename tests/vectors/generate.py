@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from vectors import formats, golden_files, receipt_rows, records, times
+from vectors import audits, formats, golden_files, receipt_rows, records, times
 from vectors.shapes import VECTORS
 
 
@@ -19,6 +19,7 @@ def main() -> None:
         **records.files(),
         **receipt_rows.files(),
         **times.files(),
+        **audits.files(),
         **golden_files.missing(),
     }.items():
         path = VECTORS / name

@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import hashlib
 import json
 import os
 import re
@@ -34,6 +35,7 @@ from platemark import (
     transparent,
     trust,
 )
+from platemark.audit import AuditState, Frontier
 from platemark.errors import (
     AttributeTreeError,
     CborError,
@@ -46,6 +48,7 @@ from platemark.errors import (
     ProofError,
     ReceiptError,
     SignatureError,
+    StateError,
     TimeStampError,
     UnknownKindError,
     UnsupportedReceiptError,
@@ -53,7 +56,7 @@ from platemark.errors import (
 from platemark.timestamp import Authority, TimeStamp, verify_response
 from platemark.verify import verify
 from platemark_ledger import accesslog
-from vectors import formats, golden_files, receipt_rows, records, times
+from vectors import audits, formats, golden_files, receipt_rows, records, times
 from vectors.shapes import VECTORS, tagged, unmeasured, untagged
 
 Row = dict[str, Any]
@@ -260,6 +263,22 @@ def _chain(row: Row, remembered: accesslog.Head | None = None) -> accesslog.Chai
         return accesslog.verify(1, paths, remembered=remembered)
 
 
+def _audit_accepted(row: Row) -> None:
+    state = AuditState.parse(row["state"].encode(), origin=row["origin"])
+    frontier = Frontier()
+    for index in range(row["entries"]):
+        frontier.add(merkle.leaf_hash(hashlib.sha256(str(index).encode()).digest()))
+    assert state.frontier is not None
+    assert (state.size, state.frontier.rows) == (row["entries"], frontier.rows)
+    assert state.note is not None
+    assert checkpoint.parse(state.note).checkpoint.root == frontier.root()
+    assert json.loads(state.to_bytes()) == json.loads(row["state"])
+
+
+def _audit_refused(row: Row) -> None:
+    _refuses(StateError, lambda: AuditState.parse(row["state"].encode(), origin=row["origin"]))
+
+
 def _access_log_whole(row: Row) -> None:
     chain = _chain(row)
     assert [getattr(chain, name) for name in row if name not in {"name", "files"}] == [
@@ -455,7 +474,13 @@ def test_every_vector_has_its_outcome(name: str, group: str) -> None:
 
 @functools.cache
 def _generated() -> dict[str, bytes]:
-    return {**formats.files(), **records.files(), **receipt_rows.files(), **times.files()}
+    return {
+        **formats.files(),
+        **records.files(),
+        **receipt_rows.files(),
+        **times.files(),
+        **audits.files(),
+    }
 
 
 @pytest.mark.parametrize("name", FILES)
