@@ -15,11 +15,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from platemark import checkpoint, keys, merkle, note, statement, tlog_proof
+import reference
+from platemark import cbor, checkpoint, keys, merkle, note, statement, tlog_proof
 from platemark.attributes import AttributeValue, Disclosure, commit
 from platemark.cbor import Value
+from platemark.checkpoint import Checkpoint
+from platemark.cosignature import CosignatureSigner
 from platemark.evidence import Evidence, Proven
 from platemark.rungs import SHA256, SHA512, Measurement
+from platemark.timestamp import Authority
 from platemark.trust import Trust, TrustedLog
 from platemark.verdict import Verdict
 
@@ -28,6 +32,7 @@ __all__ = [
     "CAMERA",
     "END",
     "LOG_KEY",
+    "LOG_KEY_PQ",
     "MODALITY",
     "NOW",
     "ORIGIN",
@@ -121,6 +126,7 @@ def party(name: str, algorithm: Algorithm = "p256") -> Party:
 
 POLICY_KEY = key("policy", "ed25519")
 LOG_KEY = key("log", "ed25519")
+LOG_KEY_PQ = key("log", "mldsa44")
 REGISTRAR = party("registrar")
 MODALITY = party("modality")
 CAMERA = party("camera", "ed25519")
@@ -172,6 +178,7 @@ class Log:
     policy_keys: Sequence[Key] = (POLICY_KEY,)
     threshold: int = 1
     log_key: Key = LOG_KEY
+    more_log_keys: Sequence[Key] = ()
     registrars: Sequence[Party] = (REGISTRAR,)
     statements: list[bytes] = field(default_factory=list)
     _chains: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
@@ -194,7 +201,7 @@ class Log:
             "prev": None,
             "keys": cast("list[Value]", sorted(each.spki for each in self.policy_keys)),
             "threshold": self.threshold,
-            "log_keys": [self.log_key.spki],
+            "log_keys": cast("list[Value]", sorted(each.spki for each in (self.log_key, *self.more_log_keys))),
             "registrars": [registrar_entry(each) for each in self.registrars],
             "limits": {"statement": 61440, "skew_ns": 10**10},
             **changes,
@@ -293,6 +300,26 @@ class Log:
         covered = checkpoint.Checkpoint(origin or self.origin, len(self.statements), root or merkle.root(self.leaves))
         return checkpoint.sign(covered, [note.NoteSigner(covered.origin, signer or self.log_key)])
 
+    def published(
+        self,
+        *,
+        quantum: Key | None = None,
+        cosigners: Sequence[tuple[str, Key]] = (),
+        over: Checkpoint | None = None,
+        time_s: int = NOW // 10**9,
+    ) -> bytes:
+        """The checkpoint with the log's ML-DSA-44 signature and cosignatures, which are over `over` where it is given."""
+        signed = self.checkpoint()
+        covered = checkpoint.parse(signed).checkpoint
+        lines = [CosignatureSigner(self.origin, quantum).sign(covered, time_s=time_s)] if quantum else []
+        lines += [CosignatureSigner(name, each).sign(over or covered, time_s=time_s) for name, each in cosigners]
+        return signed + "".join(lines).encode()
+
+    def consistency(self, old_size: int) -> bytes:
+        """The member time/consistency.cbor from an earlier size to now."""
+        path = reference.consistency_path(self.leaves, old_size)
+        return cbor.encode([old_size, len(self.statements), [*path]])
+
     def proven(self, index: int, signed: bytes | None = None) -> Proven:
         """Statement `index` with its tlog-proof under `signed` (default: the checkpoint of now)."""
         path = tuple(merkle.inclusion_path(self.leaves, index))
@@ -323,13 +350,14 @@ class Log:
             disclosure=disclosure.to_bytes() if disclosure else None,
         )
 
-    def trusted(self) -> TrustedLog:
+    def trusted(self, **more: Any) -> TrustedLog:
         """This log as a trust file names it."""
-        return TrustedLog(self.id, self.origin, frozenset(each.spki for each in self.policy_keys), self.threshold)
+        keys = frozenset(each.spki for each in self.policy_keys)
+        return TrustedLog(self.id, self.origin, keys, self.threshold, **more)
 
-    def trust(self, *, accept_pixels: bool = False) -> Trust:
+    def trust(self, *, accept_pixels: bool = False, authorities: Sequence[Authority] = (), **more: Any) -> Trust:
         """Trust in this log alone."""
-        return Trust((self.trusted(),), accept_pixels)
+        return Trust((self.trusted(**more),), accept_pixels, tuple(authorities))
 
 
 def scene(**options: Any) -> Log:

@@ -13,10 +13,14 @@ from typing import cast
 import builders
 from platemark import merkle, statement
 from platemark.checkpoint import open_checkpoint
+from platemark.cosignature import CosignatureSigner
+from platemark.keys import ML_DSA_44
 from platemark.note import NoteSigner
-from platemark_ledger import digests, genesis
+from platemark_ledger import admission, digests, genesis
+from platemark_ledger.admission import references_of
 from platemark_ledger.anchor import Anchor, Anchored
 from platemark_ledger.batch import check_tail
+from platemark_ledger.conditions import Condition, conditions_of
 from platemark_ledger.errors import AnchorError, StoreError
 from platemark_ledger.opening import Ledger, Paths, open_ledger
 from platemark_ledger.registry import MemoryRows, Registry
@@ -72,7 +76,9 @@ class Founded:
 
     def open(self) -> Ledger:
         """Open it, with all the checks of a start."""
-        return open_ledger(self.paths, signers=self.signers, now_ns=self.clock)
+        second = next((each for each in self.log.more_log_keys if each.alg == ML_DSA_44), None)
+        cosigner = None if second is None else CosignatureSigner(self.log.origin, second)
+        return open_ledger(self.paths, signers=self.signers, cosigner=cosigner, now_ns=self.clock)
 
     def made(self, *indices: int) -> list[bytes]:
         """The statements that `log` built under these numbers."""
@@ -268,6 +274,9 @@ def check_log(founded: Founded) -> list[bytes]:
             assert len({each.id for each in found}) == len(found)
             _check_registry(transaction, found)
             _check_names(transaction, found)
+            _check_conditions(
+                [conditions_of(transaction.statement(index).conditions) for index in range(head.size)], found
+            )
             return raws
     finally:
         store.close()
@@ -297,9 +306,58 @@ def _check_names(transaction: ReadTransaction, found: Sequence[statement.Stateme
         assert each.epoch is not None
         assert each.seq is not None
         assert transaction.chain_index(record.number, each.epoch, each.seq, each.id) == index
+        prevs = transaction.chain_prevs(record.number, each.epoch, each.seq, most=len(found))
+        assert (each.id, each.prev) in prevs.items()
     for index, each in enumerate(found):
         for name in digests.names_of(each):
             assert next(digests.find(transaction, name, index), None) == index
+
+
+def _check_conditions(stored: Sequence[Sequence[Condition]], found: Sequence[statement.Statement]) -> None:
+    """The conditions that a replay derives by proto/statement.md section 6; clock-future rests on the ledger's clock."""
+    chains: dict[bytes, list[statement.Statement]] = {}
+    seen: set[bytes] = set()
+    for each, conditions in zip(found, stored, strict=True):
+        expected: set[str] = set()
+        if each.epoch is not None:
+            chain = chains.setdefault(each.kid, [])
+            expected = _derived(each, chain)
+            chain.append(each)
+        if not seen.issuperset(references_of(each)):
+            expected.add("unknown-reference")
+        seen.add(each.id)
+        assert {condition.code for condition in conditions} - {"clock-future"} == expected
+
+
+def _derived(each: statement.Statement, earlier: Sequence[statement.Statement]) -> set[str]:
+    """Of the chain, from the earlier statements of the key alone, one definition after another."""
+    epoch, seq = _place(each)
+    furthest = max(map(_place, earlier), default=(-1, -1))
+    at = {shift: [one for one in earlier if _place(one) == (epoch, seq + shift)] for shift in (-1, 0, 1)}
+    greatest = max((number for other, number in map(_place, earlier) if other == epoch), default=-1)
+    beyond = (epoch, seq) > furthest
+    found = set()
+    if beyond and seq > greatest + 1:
+        found.add("gap")
+    if not beyond:
+        found.add("fork" if at[0] else "late")
+    if at[-1] and each.prev not in {one.id for one in at[-1]}:
+        found.add("prev-mismatch")
+    compared = sorted(at[1], key=lambda one: one.id)[: admission.MAX_COMPARED]
+    if "late" in found and compared and each.id not in {one.prev for one in compared}:
+        found.add("prev-mismatch")
+    if epoch < furthest[0]:
+        found.add("old-epoch")
+    first_furthest = next((one for one in earlier if _place(one) == furthest), None)
+    if beyond and first_furthest is not None and (each.time or 0) < (first_furthest.time or 0):
+        found.add("clock-backwards")
+    return found
+
+
+def _place(each: statement.Statement) -> tuple[int, int]:
+    assert each.epoch is not None
+    assert each.seq is not None
+    return each.epoch, each.seq
 
 
 def flipped(raw: bytes) -> bytes:

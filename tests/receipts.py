@@ -1,9 +1,10 @@
 """Receipts of a small test log: twenty entries, deterministic keys, any position in any tree over the first of them."""
 
+import reference
 from builders import Algorithm, key
 from platemark import merkle, receipt
 
-__all__ = ["ENTRIES", "ISSUED", "LOG", "MOVED", "consistency", "consistency_path", "inclusion"]
+__all__ = ["ENTRIES", "ISSUED", "LOG", "MOVED", "consistency", "inclusion"]
 
 ISSUED = 1_800_000_000
 ENTRIES = [bytes([number]) * 32 for number in range(20)]
@@ -28,20 +29,6 @@ def inclusion(index: int = 5, size: int = 8, *, algorithm: Algorithm = "ed25519"
     )
 
 
-def consistency_path(leaves: list[bytes], old: int) -> list[bytes]:
-    """RFC 9162 2.1.4.1, as it is written there."""
-
-    def subproof(m: int, rows: list[bytes], *, whole: bool) -> list[bytes]:
-        if m == len(rows):
-            return [] if whole else [merkle.root(rows)]
-        k = 1 << (len(rows) - 1).bit_length() - 1
-        if m <= k:
-            return [*subproof(m, rows[:k], whole=whole), merkle.root(rows[k:])]
-        return [*subproof(m - k, rows[k:], whole=False), merkle.root(rows[:k])]
-
-    return subproof(old, leaves, whole=True)
-
-
 def consistency(old: int = 3, new: int = 8, *, algorithm: Algorithm = "ed25519") -> bytes:
     """The receipt of growth by the test log."""
     leaves = [merkle.leaf_hash(entry) for entry in ENTRIES[:new]]
@@ -52,7 +39,7 @@ def consistency(old: int = 3, new: int = 8, *, algorithm: Algorithm = "ed25519")
         issued_s=ISSUED,
         old_size=old,
         new_size=new,
-        path=consistency_path(leaves, old),
+        path=reference.consistency_path(leaves, old),
         old_root=merkle.root(leaves[:old]),
         new_root=merkle.root(leaves),
     )

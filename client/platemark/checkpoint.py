@@ -46,6 +46,13 @@ class SignedCheckpoint:
     signed: note.Note
     raw: bytes
 
+    @property
+    def log_note(self) -> bytes:
+        """The note as the log itself signed it: without the lines of others (rule P7). Time stamps are over these bytes."""
+        origin = self.checkpoint.origin
+        lines = [(name, key_id + blob) for name, key_id, blob in self.signed.signatures if name == origin]
+        return (self.signed.text + "\n" + "".join(note.signature_line(*line) for line in lines)).encode()
+
     def verify(self, verifiers: Iterable[NoteVerifier]) -> tuple[NoteVerifier, ...]:
         """The keys that signed, never none. Raises SignatureError."""
         return self.signed.verify(verifiers)

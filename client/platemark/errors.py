@@ -9,8 +9,10 @@ PlatemarkError                 the root; `str()` is one sentence for a person, `
 │   │   └── UnknownKindError   a version or kind that this release does not know
 │   ├── AttributeTreeError     an opening or disclosure that is not well formed (proto/attributes.md)
 │   ├── NoteError              not a signed note, checkpoint, tile path or tlog-proof (proto/log.md)
+│   ├── WitnessPolicyError     not a witness policy (proto/log.md section 8); `field` names the line
 │   ├── ReceiptError           not a COSE receipt or a transparent statement (proto/receipts.md)
 │   │   └── UnsupportedReceiptError  a receipt over a data structure that this release does not know
+│   ├── WitnessPolicyError     not a witness policy (proto/log.md section 8); `field` names the line
 │   ├── EvidenceError          not an evidence bundle, or one past its limits (proto/evidence.md)
 │   ├── TrustError             a trust file that cannot be used (proto/evidence.md)
 │   └── TimeStampError         a time stamp that proves nothing, and why (proto/time.md)
@@ -62,6 +64,7 @@ __all__ = [
     "UnknownKindError",
     "UnprovenTimeError",
     "UnsupportedReceiptError",
+    "WitnessPolicyError",
 ]
 
 
@@ -127,6 +130,10 @@ class UnsupportedReceiptError(ReceiptError):
     """A receipt over a verifiable data structure that this release does not know: never evidence of a fault."""
 
     code = "unsupported-receipt"
+
+
+class WitnessPolicyError(FormatError):
+    """Not a witness policy; `field` names the line."""
 
 
 class EvidenceError(FormatError):

@@ -43,7 +43,7 @@ CONDITIONS = (
 _NUMBER = "(?:0|[1-9][0-9]?)"
 _NUMBERED = re.compile(
     rf"(?:enrolment|policy|revocation)/{_NUMBER}\.(?:cose|tlog-proof)|keystate/0\.(?:cose|tlog-proof)"
-    rf"|receipt/{_NUMBER}\.receipt|time/{_NUMBER}\.tsr|time/{_NUMBER}-{_NUMBER}\.crl"
+    rf"|receipt/{_NUMBER}\.receipt|time/{_NUMBER}\.tsr|time/{_NUMBER}-{_NUMBER}\.(?:crl|renewal)"
 )
 _SINGLE = frozenset(
     {
@@ -89,10 +89,11 @@ class Proven:
 
 @dataclass(frozen=True)
 class Stamp:
-    """A whole RFC 3161 response (DER), and the revocation lists (DER) that were fetched when it was made."""
+    """A whole RFC 3161 response (DER), the revocation lists (DER) that were kept with it, and its renewals, in order."""
 
     response: bytes
     crls: tuple[bytes, ...] = ()
+    renewals: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -246,7 +247,10 @@ def _keystate_members(keystate: Keystate | None) -> dict[str, bytes]:
 
 def _stamped(members: Mapping[str, bytes]) -> Stamped | None:
     responses = _run(members, "time/{}.tsr")
-    stamps = tuple(Stamp(response, _run(members, f"time/{index}-{{}}.crl")) for index, response in enumerate(responses))
+    stamps = tuple(
+        Stamp(response, _run(members, f"time/{index}-{{}}.crl"), _run(members, f"time/{index}-{{}}.renewal"))
+        for index, response in enumerate(responses)
+    )
     given = {name for name in members if name.startswith("time/") and (name in _SINGLE or _NUMBERED.fullmatch(name))}
     if not given:
         return None
@@ -255,7 +259,7 @@ def _stamped(members: Mapping[str, bytes]) -> Stamped | None:
     stamped = Stamped(_member(members, "time/checkpoint"), _member(members, "time/consistency.cbor"), stamps)
     stray = given - set(_stamped_members(stamped))
     if stray:
-        raise EvidenceError(min(stray), "a revocation list of no time stamp, or out of its order")
+        raise EvidenceError(min(stray), "a revocation list or a renewal of no time stamp, or out of its order")
     return stamped
 
 
@@ -266,6 +270,7 @@ def _stamped_members(stamped: Stamped | None) -> dict[str, bytes]:
     for number, stamp in enumerate(stamped.stamps):
         members[f"time/{number}.tsr"] = stamp.response
         members |= {f"time/{number}-{index}.crl": crl for index, crl in enumerate(stamp.crls)}
+        members |= {f"time/{number}-{index}.renewal": each for index, each in enumerate(stamp.renewals)}
     return members
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "EDDSA",
     "ES256",
     "ML_DSA_44",
+    "ML_DSA_44_PREFIX",
     "Ed25519Verifier",
     "MlDsa44Verifier",
     "P256Verifier",
@@ -43,7 +44,7 @@ ALGORITHM_NAMES = {ES256: "ES256 (P-256)", EDDSA: "EdDSA (Ed25519)", ML_DSA_44: 
 
 _P256_PREFIX = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
 ED25519_PREFIX = bytes.fromhex("302a300506032b6570032100")
-_MLDSA44_PREFIX = bytes.fromhex("30820532300b06096086480165030403110382052100")
+ML_DSA_44_PREFIX = bytes.fromhex("30820532300b06096086480165030403110382052100")
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 # Made once: making them takes a tenth of the time of a verification.
 _ES256 = ec.ECDSA(hashes.SHA256())
@@ -192,8 +193,8 @@ def load_public(spki: bytes, *, field: str = "key") -> P256Verifier | Ed25519Ver
         return _load_p256(spki, field)
     if spki.startswith(ED25519_PREFIX) and len(spki) == len(ED25519_PREFIX) + 32:
         return _load_ed25519(spki, field)
-    if spki.startswith(_MLDSA44_PREFIX) and len(spki) == len(_MLDSA44_PREFIX) + 1312:
-        return MlDsa44Verifier(spki, mldsa.MLDSA44PublicKey.from_public_bytes(spki[len(_MLDSA44_PREFIX) :]))
+    if spki.startswith(ML_DSA_44_PREFIX) and len(spki) == len(ML_DSA_44_PREFIX) + 1312:
+        return MlDsa44Verifier(spki, mldsa.MLDSA44PublicKey.from_public_bytes(spki[len(ML_DSA_44_PREFIX) :]))
     raise KeyFormatError(field, "not the SubjectPublicKeyInfo of an uncompressed P-256, an Ed25519 or an ML-DSA-44 key")
 
 

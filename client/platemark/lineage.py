@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from platemark import statement, tlog_proof
+from platemark.cosignature import CosignatureVerifier, cosignatures
 from platemark.errors import EvidenceError, ProofError, SignatureError
-from platemark.keys import Ed25519Verifier, load_public
+from platemark.keys import Ed25519Verifier, MlDsa44Verifier, load_public
 from platemark.kinds import ORIGINS, SIGNERS
 from platemark.merkle import leaf_hash
 from platemark.note import NoteVerifier
@@ -48,8 +49,21 @@ class Policy:
 
     def log_keys(self, origin: str) -> tuple[NoteVerifier, ...]:
         """The Ed25519 note keys that may sign the log's checkpoints."""
-        keys = (load_public(spki) for spki in cast("list[bytes]", self.payload["log_keys"]))
-        return tuple(NoteVerifier(origin, key) for key in keys if isinstance(key, Ed25519Verifier))
+        return tuple(NoteVerifier(origin, key) for key in self.signers() if isinstance(key, Ed25519Verifier))
+
+    def signers(self) -> tuple[Verifier, ...]:
+        """Every key that signs for the log."""
+        return tuple(load_public(spki) for spki in cast("list[bytes]", self.payload["log_keys"]))
+
+    def verify_checkpoint(self, signed: SignedCheckpoint) -> bool:
+        """Check the log's own signatures; whether an ML-DSA-44 one is among them.
+
+        Raises SignatureError: none of an Ed25519 log key, or one of a log key that fails (rules P3 and N7).
+        """
+        origin = signed.checkpoint.origin
+        signed.verify(self.log_keys(origin))
+        quantum = [CosignatureVerifier(origin, key) for key in self.signers() if isinstance(key, MlDsa44Verifier)]
+        return bool(cosignatures(signed, quantum))
 
     def key(self, kid: bytes, origin: str) -> KeyRecord | None:
         """The registrar or log key with this kid that the policy itself names."""

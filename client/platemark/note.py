@@ -22,7 +22,19 @@ if TYPE_CHECKING:
 
     from platemark.keys import Signer
 
-__all__ = ["ED25519", "MAX_NOTE", "Note", "NoteSigner", "NoteVerifier", "decode_base64", "parse", "parse_vkey", "sign"]
+__all__ = [
+    "ED25519",
+    "MAX_NOTE",
+    "Note",
+    "NoteSigner",
+    "NoteVerifier",
+    "check_name",
+    "decode_base64",
+    "parse",
+    "parse_vkey",
+    "sign",
+    "signature_line",
+]
 
 ED25519 = 0x01
 MAX_NOTE = 256 * 1024
@@ -38,7 +50,7 @@ class NoteVerifier:
     key: Ed25519Verifier
 
     def __post_init__(self) -> None:
-        _check_name(self.name, "key name")
+        check_name(self.name, "key name")
 
     @cached_property
     def key_id(self) -> bytes:
@@ -75,8 +87,7 @@ class NoteSigner:
         """The signature line over `text`, with its line feed."""
         if self.signer.alg != EDDSA:
             raise KeyFormatError("log key", "a note of type 0x01 is signed with Ed25519")
-        blob = self.verifier.key_id + self.signer.sign(text.encode())
-        return f"\u2014 {self.name} {base64.b64encode(blob).decode()}\n"
+        return signature_line(self.name, self.verifier.key_id + self.signer.sign(text.encode()))
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,11 @@ def sign(text: str, signers: Sequence[NoteSigner]) -> str:
         raise ValueError(message)
     _check_text(text)
     return text + "\n" + "".join(signer.sign(text) for signer in signers)
+
+
+def signature_line(name: str, blob: bytes) -> str:
+    """The line of a signature, with its line feed; `blob` is the key id and what the key's type makes of a signature."""
+    return f"\u2014 {name} {base64.b64encode(blob).decode()}\n"
 
 
 def parse(data: bytes) -> Note:
@@ -168,7 +184,7 @@ def _signature(line: str, index: int) -> tuple[str, bytes, bytes]:
     if match is None:
         raise NoteError(field, "not a signature line")
     name, encoded = match.groups()
-    _check_name(name, field)
+    check_name(name, field)
     data = decode_base64(encoded, field)
     if len(data) < 5:
         raise NoteError(field, "shorter than a key id and a signature")
@@ -182,6 +198,7 @@ def _check_text(text: str) -> None:
         raise NoteError("note", "a control character")
 
 
-def _check_name(name: str, field: str) -> None:
+def check_name(name: str, field: str) -> None:
+    """Rule N4 of proto/log.md. Raises NoteError."""
     if not name or "+" in name or any(character.isspace() or character < " " for character in name):
         raise NoteError(field, "a key name is not empty and has no space and no plus")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from platemark import algorithms, renewal
 from platemark.errors import TimeStampError, UnprovenTimeError
-from platemark.report import format_time
+from platemark.instant import format_time
 from platemark.timestamp import verify_response
 
 if TYPE_CHECKING:

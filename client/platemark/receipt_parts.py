@@ -248,13 +248,15 @@ def _item(data: bytes, at: int, field: str) -> tuple[cbor.Value, int]:
         raise ReceiptError(field, str(error)) from None
 
 
-def _map(data: bytes, at: int, field: str, *, ordered: bool) -> tuple[Map, int]:
+def _map(data: bytes, at: int, field: str, *, ordered: bool, depth: int = 1) -> tuple[Map, int]:
     """A map of less than 24 entries and the byte after it; unless `ordered`, keys may be in any order, here and inside."""
     if not 0xA0 <= (data[at] if at < len(data) else 0) < 0xB8:
         raise ReceiptError(field, "is not a map of less than 24 entries")
     if ordered:
         value, end = _item(data, at, field)
         return cast("Map", value), end
+    if depth > cbor.MAX_DEPTH:
+        raise ReceiptError(field, f"maps are nested deeper than {cbor.MAX_DEPTH}")
     result: Map = {}
     entries, at = data[at] - 0xA0, at + 1
     for _ in range(entries):
@@ -264,5 +266,8 @@ def _map(data: bytes, at: int, field: str, *, ordered: bool) -> tuple[Map, int]:
         if key in result:
             raise ReceiptError(field, f"the map key {key} is duplicated")
         nested = 0xA0 <= (data[at] if at < len(data) else 0) < 0xC0
-        result[key], at = _map(data, at, field, ordered=False) if nested else _item(data, at, field)
+        if nested:
+            result[key], at = _map(data, at, field, ordered=False, depth=depth + 1)
+        else:
+            result[key], at = _item(data, at, field)
     return result, at

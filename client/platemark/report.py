@@ -6,11 +6,11 @@ proto/evidence.md.
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import re
 from typing import TYPE_CHECKING
 
+from platemark.instant import format_time
 from platemark.verdict import DOES_NOT_MATCH, EVIDENCE_INVALID, FAIL, INCONCLUSIVE, MATCHES_RECORD, PASS
 
 if TYPE_CHECKING:
@@ -46,20 +46,14 @@ _FACT_TITLES = {
     "log": "log",
     "log_id": "log id",
     "index": "leaf",
+    "not_later_than": "not later than",
+    "key_status_known_to": "key status as of",
     "log_size": "log size",
+    "log_signatures": "signed with",
     "statement_id": "statement id",
     "kid": "key id",
 }
-
-
-def format_time(ns: int) -> str:
-    """Unix nanoseconds as UTC text with nanoseconds; years past 9999 are given as a number."""
-    seconds, rest = divmod(ns, 1_000_000_000)
-    try:
-        moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
-    except (OverflowError, ValueError, OSError):
-        return f"{ns} ns since 1970"
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
+_TIMES = {"stated_time", "not_later_than", "key_status_known_to"}
 
 
 def json_ready(value: object) -> object:
@@ -149,7 +143,7 @@ def _hints(verdict: Verdict) -> list[str]:
 
 def _fact(name: str, verdict: Verdict) -> str:
     value = verdict.facts[name]
-    return format_time(value) if name == "stated_time" and isinstance(value, int) else _printable(value)
+    return format_time(value) if name in _TIMES and isinstance(value, int) else _printable(value)
 
 
 def _printable(value: str | int | bytes | None) -> str:

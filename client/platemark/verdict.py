@@ -88,13 +88,16 @@ class Verdict:
         return EXIT_CODES[self.result]
 
 
-def conclude(checks: tuple[Check, ...], rung: str | None) -> tuple[str, str]:
-    """The result and its reason from the checks alone (V1 to V6, first rule that applies)."""
+def conclude(checks: tuple[Check, ...], rung: str | None, *, asked: frozenset[int] = frozenset()) -> tuple[str, str]:
+    """The result and its reason from the checks alone (V1 to V6, first rule that applies).
+
+    `asked` are checks that the trust file makes as necessary as those in REQUIRED.
+    """
     by_number = {check.number: check for check in checks}
     for check in checks:
         if check.status == FAIL and check.number not in {_IMAGE, _HEADER}:
             return EVIDENCE_INVALID, f"{check.title}: {check.reason}"
-    for number in sorted(REQUIRED):
+    for number in sorted(REQUIRED | asked):
         check = by_number[number]
         if check.status != PASS:
             return INCONCLUSIVE, f"{check.title}: {check.reason}"

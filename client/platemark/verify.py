@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn, cast
 
-from platemark import attributes, lineage, statement, tlog_proof
+from platemark import attributes, keyrule, lineage, statement, tlog_proof
+from platemark.agreement import check_receipt
 from platemark.comparison import check_header, check_image
 from platemark.errors import FormatError, PlatemarkError, UnknownKindError
 from platemark.keys import ALGORITHM_NAMES
 from platemark.merkle import leaf_hash
+from platemark.standing import keystate_of, revocation_of
 from platemark.trust import TrustedLog
 from platemark.verdict import FAIL, NOT_CHECKED, PASS, TITLES, Check, Verdict, conclude
+from platemark.witnessed import check_witnesses
 
 if TYPE_CHECKING:
     from platemark.attributes import AttributeValue
@@ -44,6 +47,7 @@ class _Verification:
         self.evidence, self.trust, self.image, self.at = evidence, trust, image, at
         self.checks: dict[int, Check] = {}
         self.believed = False
+        self.asked: frozenset[int] = frozenset()
         self.facts: dict[str, str | int] = {}
 
     def run(self) -> Verdict:
@@ -63,7 +67,7 @@ class _Verification:
             if number not in self.checks:
                 self._note(number, NOT_CHECKED, "an earlier check that this one rests on did not pass")
         checks = tuple(self.checks[number] for number in sorted(self.checks))
-        result, reason = conclude(checks, rung)
+        result, reason = conclude(checks, rung, asked=self.asked)
         facts = self.facts if all(self.checks[number].status == PASS for number in range(1, 8)) else {}
         return Verdict(
             result=result,
@@ -100,9 +104,11 @@ class _Verification:
             self._fail(3, error)
         last = policies.versions[-1]
         self._pass(3, f"policy version {last.payload['version']!r} of {trusted.origin}, signed by its policy keys")
-        self._checkpoint(proof, policies)
-        self._inclusion(proof, record)
-        self._key(lineage.Positioned(record, proof.index), proof, policies)
+        self._checkpoint(proof, policies, trusted)
+        self._inclusion(proof, record, policies)
+        self._take(check_witnesses(proof.checkpoint, trusted.witness_policy))
+        proven = self._time(proof, policies)
+        self._key(lineage.Positioned(record, proof.index), proof, policies, proven)
 
     def _trust(self) -> TrustedLog:
         """2: the log is one that the trust file names. Without that, go on to find faults, but let nothing pass."""
@@ -116,6 +122,8 @@ class _Verification:
         named = self.trust.log(first.id) if self.trust else None
         if named is not None:
             self.believed = True
+            if named.witness_policy is not None and named.witness_policy.quorum is not None:
+                self.asked = frozenset({10})
             self._note(2, PASS, f"the trust file names the log {named.origin}, id {named.id.hex()}")
             return named
         why = "the trust file does not name this log" if self.trust else "no trust file was given"
@@ -123,28 +131,72 @@ class _Verification:
         keys = frozenset(cast("list[bytes]", first.payload["keys"]))
         return TrustedLog(first.id, cast("str", first.payload["origin"]), keys, cast("int", first.payload["threshold"]))
 
-    def _checkpoint(self, proof: tlog_proof.TlogProof, policies: Policies) -> None:
+    def _checkpoint(self, proof: tlog_proof.TlogProof, policies: Policies, trusted: TrustedLog) -> None:
         """4: the checkpoint is of this origin and signed by a log key of the policy in force at its size."""
         covered = proof.checkpoint.checkpoint
         try:
             if covered.origin != policies.origin:
                 raise FormatError("checkpoint.origin", f"{covered.origin} is not {policies.origin}")
-            proof.checkpoint.verify(policies.at(covered.size).log_keys(policies.origin))
+            quantum = policies.at(covered.size).verify_checkpoint(proof.checkpoint)
         except PlatemarkError as error:
             self._fail(4, error)
-        self._pass(4, f"the log signed size {covered.size}, root {covered.root.hex()}")
-        self.facts |= {"log": policies.origin, "log_id": policies.log.hex(), "log_size": covered.size}
+        signatures = "Ed25519 and ML-DSA-44" if quantum else "Ed25519"
+        if trusted.post_quantum and not quantum:
+            # The checks go on, so that faults are still found, and none of them passes.
+            self.believed = False
+            self._note(4, NOT_CHECKED, "the trust file asks for an ML-DSA-44 signature of the log, and there is none")
+        else:
+            self._pass(4, f"the log signed size {covered.size}, root {covered.root.hex()}, with {signatures}")
+        self.facts |= {
+            "log": policies.origin,
+            "log_id": policies.log.hex(),
+            "log_size": covered.size,
+            "log_signatures": signatures,
+        }
 
-    def _inclusion(self, proof: tlog_proof.TlogProof, record: Statement) -> None:
+    def _inclusion(self, proof: tlog_proof.TlogProof, record: Statement, policies: Policies) -> None:
         """5: the record's entry is the leaf that the proof names."""
         try:
             proof.verify_leaf(leaf_hash(record.entry))
+            for number, raw in enumerate(self.evidence.receipts):
+                check_receipt(raw, record, proof, policies, f"receipt/{number}")
         except PlatemarkError as error:
             self._fail(5, error)
-        self._pass(5, f"the statement is leaf {proof.index}")
+        count = len(self.evidence.receipts)
+        agreeing = f", and {count} COSE receipts say the same" if count else ""
+        self._pass(5, f"the statement is leaf {proof.index}{agreeing}")
         self.facts |= {"index": proof.index, "statement_id": record.id.hex()}
 
-    def _key(self, record: Positioned, proof: tlog_proof.TlogProof, policies: Policies) -> None:
+    def _time(self, proof: tlog_proof.TlogProof, policies: Policies) -> int | None:
+        """11: the proven upper time (Unix ns), by the time stamps of authorities that the trust file names."""
+        if self.evidence.stamped is None:
+            self._note(11, NOT_CHECKED, "the evidence carries no time stamp: the stated time is the device's own")
+            return None
+        # Certificates come with modules that know of sockets, which a bundle without time stamps does not load.
+        from platemark.existence import open_stamped
+
+        authorities = self.trust.authorities if self.trust else ()
+        try:
+            found = open_stamped(
+                self.evidence.stamped,
+                index=proof.index,
+                covering=proof.checkpoint,
+                policies=policies,
+                authorities=authorities,
+                at=self.at,
+            )
+        except PlatemarkError as error:
+            self._note(11, FAIL, str(error))
+            return None
+        bound = found.not_later_than
+        if bound is None:
+            self._note(11, NOT_CHECKED, found.text)
+            return None
+        self._pass(11, found.text)
+        self.facts |= {"not_later_than": bound}
+        return bound if self.believed else None
+
+    def _key(self, record: Positioned, proof: tlog_proof.TlogProof, policies: Policies, proven: int | None) -> None:
         """6 and 7: an unbroken, proven chain leads from the policy to the key, and every signature on it verifies."""
         if record.statement.log not in {None, policies.log}:
             self._fail(6, FormatError("statement.cose", "names another log"))
@@ -158,53 +210,44 @@ class _Verification:
         self._pass(6, f"{key.device} was enrolled as {key.role} at leaf {key.index}")
         self._pass(7, f"{ALGORITHM_NAMES[key.key.alg]} signature of key {key.key.kid.hex()}")
         self.facts |= _facts(record.statement, key)
-        self._validity(record.statement, key)
-        self._revocation(record, key, proof, policies)
-        self._note(10, NOT_CHECKED, "no witness is named in the trust file")
-        self._note(11, NOT_CHECKED, "the evidence carries no time stamp: the stated time is the device's own")
+        self._standing(record, key, proof, policies, proven)
 
-    def _validity(self, record: Statement, key: KeyRecord) -> None:
-        """8: the stated time and the proven time are within the key's validity.
-
-        Without a time stamp the proven upper time is the time of this verification: the record exists by now.
-        """
-        stated = record.time or 0
-        if not key.not_before <= stated <= key.not_after:
-            self._note(8, FAIL, "the stated time is outside the key's validity")
-        elif self.at > key.not_after:
-            self._note(8, NOT_CHECKED, "the key has expired and nothing proves that the record existed before that")
-        elif self.at < stated:
-            self._note(
-                8, NOT_CHECKED, "the time of verification is before the stated time, when there was no record yet"
-            )
-        else:
-            self._pass(8, "the stated time is within the key's validity, which has not ended")
-
-    def _revocation(self, record: Positioned, key: KeyRecord, proof: tlog_proof.TlogProof, policies: Policies) -> None:
-        """9: the key rule. Without a later keystate nobody can say that a revocation was not held back."""
-        if not self.evidence.revocation:
-            self._note(9, NOT_CHECKED, "no revocation is shown, and nothing proves that there is none")
-            return
-        first, *chain = self.evidence.revocation
+    def _standing(
+        self, record: Positioned, key: KeyRecord, proof: tlog_proof.TlogProof, policies: Policies, proven: int | None
+    ) -> None:
+        """8 and 9: the key rule, over what is proven of the key's dates, its revocation and its later state."""
+        fault: PlatemarkError | None = None
+        revocation = state = None
         try:
-            revoke = lineage.place(first, proof.checkpoint, "revocation/0")
-            if revoke.statement.kind != "revoke" or revoke.statement.payload["kid"] != key.key.kid:
-                raise FormatError("revocation/0", "does not revoke the record's key")
-            if revoke.statement.log != policies.log:
-                raise FormatError("revocation/0", "names another log")
-            lineage.authority(revoke, chain, proof.checkpoint, policies, folder="revocation")
-        except UnknownKindError as error:
-            # An unreadable revocation must not be the better case for whoever hands it over.
-            self._note(8, NOT_CHECKED, "the evidence shows a revocation that this release cannot read")
-            self._fail(9, error)
+            revocation = revocation_of(self.evidence, key, proof.checkpoint, policies)
+            state = keystate_of(self.evidence, key, proof.checkpoint, policies)
         except PlatemarkError as error:
-            self._fail(9, error)
-        if revoke.index < record.index:
-            self._note(9, FAIL, f"the key was revoked at leaf {revoke.index}, before this record")
+            fault = error
+        found = keyrule.judge(
+            key=keyrule.Validity(key.not_before, key.not_after),
+            stated=record.statement.time or 0,
+            index=record.index,
+            at=self.at,
+            proven=proven,
+            revocation=revocation,
+            keystate=state,
+        )
+        self._take(found.validity)
+        if isinstance(fault, UnknownKindError):
+            # An unreadable revocation must not be the better case for whoever hands it over.
+            self._note(8, NOT_CHECKED, "the evidence shows a statement about the key that this release cannot read")
+        if fault is not None:
+            self._fail(9, fault)
+        self._take(found.revocation)
+        if found.known_to is not None:
+            self.facts |= {"key_status_known_to": found.known_to}
+
+    def _take(self, check: Check) -> None:
+        """A check that another module made; PASS as `_pass`."""
+        if check.status == PASS:
+            self._pass(check.number, check.reason)
         else:
-            # A time of verification that the reader chose is no proof that the record is older than the revocation.
-            self._note(9, NOT_CHECKED, "disputed: the key was revoked later, and no time stamp shows which came first")
-            self._note(8, NOT_CHECKED, "disputed: the key was revoked and no time stamp shows that the record is older")
+            self.checks[check.number] = check
 
     def _chain(self) -> None:
         """12: what the ledger reported of the key's chain; a replay of the log would prove it."""

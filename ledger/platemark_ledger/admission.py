@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from platemark_ledger.registry import Registry
     from platemark_ledger.store import ReadTransaction
 
-__all__ = ["Duplicate", "Enters", "Examined", "Judge", "decode", "place_of", "unknown_key", "verify"]
+__all__ = ["MAX_COMPARED", "Duplicate", "Enters", "Examined", "Judge", "decode", "place_of", "unknown_key", "verify"]
 
 
 _REGISTRY_KINDS = frozenset({"enrol", "revoke", "policy"})
+# Statements at one place that a late one before it is compared with. A cloned key can sign without number; this takes 1 ms.
+MAX_COMPARED = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ class Judge:
         4. the issuer is the URI that the key was enrolled for
         5. a log-bound kind names this log
         6. its own stated time is within the key's validity
-        7. an enrolment, revocation or policy follows from what the log says so far
+        7. an enrolment, revocation or policy follows from what the log says so far, and a keystate speaks of no more than that
         8. the key's chain, the clock and references: noted, never refused
         """
         statement = examined.statement
@@ -166,6 +168,8 @@ class Judge:
         _check_time(statement, grant)
         if statement.kind in _REGISTRY_KINDS:
             self._registry.check(statement)
+        elif statement.kind == "keystate" and cast("int", statement.payload["size"]) > index:
+            raise Refusal("malformed", "payload.size", f"the log has {index} statements before this one")
         if place is None:
             self._check_log_keys(statement)
             return Enters(record.number, 0, None)
@@ -229,9 +233,12 @@ class Judge:
 
     def _judge_earlier(self, statement: Statement, number: int, place: tuple[int, int], head: ChainHead) -> list[str]:
         epoch, seq = place
-        codes = ["fork" if self._transaction.chain_holds(number, epoch, seq) else "late"]
+        late = not self._transaction.chain_holds(number, epoch, seq)
+        codes = ["late" if late else "fork"]
         if seq and self._transaction.chain_holds(number, epoch, seq - 1):
             codes += self._judge_prev(statement, number, place)
+        if late and not codes[1:] and not self._is_named_after(statement.id, number, place):
+            codes.append("prev-mismatch")
         if epoch < head.epoch:
             codes.append("old-epoch")
         return codes
@@ -241,6 +248,11 @@ class Judge:
         prev = statement.prev
         known = prev is not None and self._transaction.chain_index(number, place[0], place[1] - 1, prev) is not None
         return [] if known else ["prev-mismatch"]
+
+    def _is_named_after(self, id: bytes, number: int, place: tuple[int, int]) -> bool:
+        """Whether nothing is logged at the place after, or something there names `id` as its `prev`."""
+        after = self._transaction.chain_prevs(number, place[0], place[1] + 1, most=MAX_COMPARED)
+        return not after or id in after.values()
 
     def _head(self, number: int) -> ChainHead | None:
         if number not in self._heads:

@@ -79,7 +79,7 @@ class Batch:
         place = place_of(statement)
         if place is not None:
             # At once, so that a repeat or a fork later in this batch finds it.
-            self._transaction.add_to_chain(decision.number, *place, statement.id, index)
+            self._transaction.add_to_chain(decision.number, *place, statement.id, index, prev=statement.prev)
         self._registry.apply(statement, index)
         self._judge.entered(statement, decision)
         self._new.append((examined, decision))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -44,7 +45,7 @@ class Boundary(grpc.aio.ServerInterceptor):
         self._max_unread = max_unread
         self._unread = 0
         self._calls = 0
-        self._streams = 0
+        self._streams: Counter[str] = Counter()  # of each method
         self._draining = False
         self._turned_away = 0
         self._idle = asyncio.Event()
@@ -118,7 +119,7 @@ class Boundary(grpc.aio.ServerInterceptor):
 
         async def call(raw: bytes, context: _Context) -> AsyncIterator[Any]:
             try:
-                with self._admitted(context), self._streaming_admitted():
+                with self._admitted(context), self._streaming_admitted(method):
                     request = _read(handler, raw)
                     async with (
                         self._passage(method, request, context) as passage,
@@ -176,17 +177,18 @@ class Boundary(grpc.aio.ServerInterceptor):
         context.add_done_callback(taken)  # type: ignore[arg-type] # the stubs want a class of theirs, not a function
 
     @contextmanager
-    def _streaming_admitted(self) -> Iterator[None]:
-        """A stream lasts as long as its reader likes, so that streams have a bound of their own and never fill that of calls."""
-        if self._streams >= self._max_streams:
+    def _streaming_admitted(self, method: str) -> Iterator[None]:
+        """A stream lasts as long as its reader likes, so that those of a method have a bound of their own and fill no other's."""
+        under_way = self._streams[method]
+        if under_way >= self._max_streams:
             raise CallError(
-                "overloaded", f"{self._streams} listings are under way already; nothing was done, send again"
+                "overloaded", f"{under_way} such streams are under way already; nothing was done, send again"
             )
-        self._streams += 1
+        self._streams[method] += 1
         try:
             yield
         finally:
-            self._streams -= 1
+            self._streams[method] -= 1
 
 
 def _read(handler: _Handler, raw: bytes) -> Message:

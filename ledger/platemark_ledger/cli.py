@@ -151,6 +151,7 @@ def init(  # noqa: PLR0917 - typer's options are named on the command line
                     "origin": founded.origin,
                     "log_id": founded.log_id.hex(),
                     "vkey": founded.vkey,
+                    "vkey_pq": founded.vkey_pq,
                     "registrar_issuer": founded.registrar_issuer,
                     "config": str(founded.config),
                     "trust": str(founded.trust),
@@ -184,7 +185,8 @@ def serve(
             settings = dataclasses.replace(settings, workers=workers)
         # Asked for here, so that a missing file is one clear error and not one per worker.
         config.passphrase(config.environment())
-        _warn_of_readers(settings.log_key)
+        for key in (settings.log_key, settings.log_key_pq):
+            _warn_of_readers(key)
         logging.basicConfig(
             stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s supervisor: %(message)s"
         )
@@ -384,7 +386,9 @@ def _rfc3339(time: int) -> str:
     return dt.datetime.fromtimestamp(time // 10**9, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _warn_of_readers(key: Path) -> None:
+def _warn_of_readers(key: Path | None) -> None:
+    if key is None:
+        return
     try:
         mode = stat.S_IMODE(key.stat().st_mode)
     except OSError:

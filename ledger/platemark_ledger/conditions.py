@@ -20,7 +20,9 @@ CONDITIONS = (
     Condition("gap", "Statements that this key's chain counts before this one had not reached the log."),
     Condition("late", "It fills a place that this key's chain had already passed."),
     Condition("fork", "The log already holds another statement of this key at the same place of its chain."),
-    Condition("prev-mismatch", "It names another predecessor than the statement at the place before it."),
+    Condition(
+        "prev-mismatch", "It and its neighbour in this key's chain do not name each other as predecessor and successor."
+    ),
     Condition("old-epoch", "This key had already opened a later epoch."),
     Condition("clock-backwards", "Its stated time is before that of an earlier statement of its key's chain."),
     Condition("clock-future", "Its stated time is later than the log's clock by more than the policy's allowance."),

@@ -55,7 +55,7 @@ REFUSALS = frozenset(
         "revoked",  # the key was revoked, or dropped by a policy, at an earlier place in the log
         "already-enrolled",  # one key is enrolled once, ever
         "unknown-target",  # a revocation of a key that no enrolment and no registrar entry names
-        "already-revoked",  # a revocation that says nothing new
+        "already-revoked",  # once is for good
         "bad-policy",  # a policy that does not follow the one in force
     }
 )

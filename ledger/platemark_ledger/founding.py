@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from platemark import statement
 from platemark.cbor import Value
+from platemark.cosignature import CosignatureSigner
 from platemark.key_files import read_private, read_public, write_private, write_public
 from platemark.keys import PrivateKey, Verifier, generate
 from platemark.note import NoteSigner
@@ -55,6 +57,7 @@ class Founded:
     origin: str
     log_id: bytes
     vkey: str
+    vkey_pq: str
     registrar_issuer: str
     config: Path
     trust: Path
@@ -83,7 +86,7 @@ def found(
         registrar = made[plan.directory / "offline" / "registrar.key"] = generate("p256")
     else:
         registrar = read_public(plan.registrar)
-    log_key = generate("ed25519")
+    log_key, log_key_pq = generate("ed25519"), generate("mldsa44")
     issuer = plan.registrar_issuer or f"https://{plan.origin}/registrar"
     threshold = plan.threshold or len(policy_keys)
     entry: Value = {
@@ -92,7 +95,7 @@ def found(
         "not_before": max(0, now - _SLACK_NS),
         "not_after": min(now + plan.registrar_years * _YEAR_NS, _MAX_NS),
     }
-    policy = _policy(plan.origin, policy_keys, threshold, log_key, entry)
+    policy = _policy(plan.origin, policy_keys, threshold, (log_key, log_key_pq), entry)
     settings = Settings(
         origin=plan.origin,
         listen=plan.listen,
@@ -100,8 +103,10 @@ def found(
         data=plan.directory / "data",
         anchor=plan.directory / "anchor" / "checkpoint",
         log_key=plan.directory / "keys" / "log.key",
+        log_key_pq=plan.directory / "keys" / "log-mldsa44.key",
     )
-    signer = NoteSigner(plan.origin, log_key)
+    assert settings.log_key_pq is not None
+    signer, cosigner = NoteSigner(plan.origin, log_key), CosignatureSigner(plan.origin, log_key_pq)
     trusted = TrustedLog(
         statement.decode(policy[0]).id, plan.origin, frozenset(key.spki for key in policy_keys), threshold
     )
@@ -110,11 +115,13 @@ def found(
         write_private(path, key, offline_passphrase)
         write_public(path.with_suffix(".pub"), key)
     write_private(settings.log_key, log_key, log_passphrase)
+    write_private(settings.log_key_pq, log_key_pq, log_passphrase)
     genesis.create(Paths(settings.data, settings.anchor, settings.lock), policy=policy, signers=[signer])
     written = {
         "config.toml": config.to_toml(settings, plan.directory),
         "trust.toml": to_toml(trusted),
         "log.vkey": signer.verifier.vkey + "\n",
+        "log-mldsa44.vkey": cosigner.verifier.vkey + "\n",
     }
     for name, text in written.items():
         _write(plan.directory / name, text)
@@ -123,6 +130,7 @@ def found(
         origin=plan.origin,
         log_id=trusted.id,
         vkey=signer.verifier.vkey,
+        vkey_pq=cosigner.verifier.vkey,
         registrar_issuer=issuer,
         config=plan.directory / "config.toml",
         trust=plan.directory / "trust.toml",
@@ -135,7 +143,7 @@ def _policy(
     origin: str,
     keys: list[PrivateKey],
     threshold: int,
-    log_key: PrivateKey,
+    log_keys: Sequence[PrivateKey],
     registrar: Value,
 ) -> list[bytes]:
     """Version 0, signed by as many policy keys as it asks for; the first of these statements becomes leaf 0."""
@@ -148,7 +156,7 @@ def _policy(
         "prev": None,
         "keys": [*sorted(key.spki for key in keys)],
         "threshold": threshold,
-        "log_keys": [log_key.spki],
+        "log_keys": [*sorted(key.spki for key in log_keys)],
         "registrars": [registrar],
         "limits": {"statement": statement.MAX_STATEMENT, "skew_ns": _SKEW_NS},
     }

@@ -27,19 +27,20 @@ __all__ = ["LedgerMetrics", "registry"]
 _NS = 1e9
 
 
-def registry(ledger: Ledger, seat: Seat) -> CollectorRegistry:
-    """A registry of this ledger's metrics and no others."""
+def registry(ledger: Ledger, seat: Seat, *, witnessed: bool = False) -> CollectorRegistry:
+    """A registry of this ledger's metrics and no others. `witnessed`: it demands a quorum, and only that counts as published."""
     made = CollectorRegistry()
-    made.register(LedgerMetrics(ledger, seat))
+    made.register(LedgerMetrics(ledger, seat, witnessed=witnessed))
     return made
 
 
 class LedgerMetrics(Collector):
     """Reads anchor, published checkpoints and the publisher's state."""
 
-    def __init__(self, ledger: Ledger, seat: Seat) -> None:
+    def __init__(self, ledger: Ledger, seat: Seat, *, witnessed: bool) -> None:
         self._ledger = ledger
         self._seat = seat
+        self._newest = published.newest_witnessed if witnessed else published.newest
 
     def describe(self) -> list[Metric]:
         """Nothing: it would ask for everything once when it is registered."""
@@ -48,7 +49,7 @@ class LedgerMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every metric, of now."""
         with self._ledger.store.read() as transaction:
-            row = published.newest_witnessed(transaction) or published.newest(transaction)
+            row = self._newest(transaction)
         size, now, state = self._ledger.anchor.read().size, self._ledger.now_ns(), self._seat.told()
         reached = row.size if row is not None else 0
         # A log that does not grow is not late.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from platemark import checkpoint
 from platemark.checkpoint import Checkpoint
 from platemark.errors import NoteError, SignatureError
-from platemark_ledger import refused, rows
+from platemark_ledger import published, refused, rows
 from platemark_ledger.anchor import Anchor, Anchored
 from platemark_ledger.batch import check_tail
 from platemark_ledger.errors import FatalError, StartRefusedError, WrongLogKeyError
@@ -25,12 +25,13 @@ from platemark_ledger.signing import note_verifier, sign_checkpoint
 from platemark_ledger.store import Store
 
 if TYPE_CHECKING:
-    from platemark.note import NoteSigner
+    from platemark.cosignature import CosignatureSigner
+    from platemark.note import NoteSigner, NoteVerifier
     from platemark_ledger.grants import KeyRecord, Policy
     from platemark_ledger.refused import RefusedEntry
     from platemark_ledger.store import ReadTransaction
 
-__all__ = ["Ledger", "Look", "Paths", "look", "open_ledger"]
+__all__ = ["Ledger", "Look", "Paths", "log_verifiers", "look", "open_ledger"]
 
 _NO_ANCHOR = (
     "If making this ledger did not finish, remove its files and make it again. Otherwise the anchor is lost or its path is "
@@ -68,7 +69,8 @@ class Paths:
 class Ledger:
     """An open ledger of which this process is one worker. Made by `open_ledger`; `close` it when nothing uses it any more.
 
-    `signers` sign every checkpoint; `origin` and `log_id` (32 bytes, the id of leaf 0) never change; `now_ns` is the log's clock.
+    `signers` sign every checkpoint, `cosigner` (ML-DSA-44) the published ones as well; `origin` and `log_id` (32 bytes, the id
+    of leaf 0) never change; `now_ns` is the log's clock.
     """
 
     store: Store
@@ -78,6 +80,7 @@ class Ledger:
     origin: str
     log_id: bytes
     now_ns: Callable[[], int]
+    cosigner: CosignatureSigner | None = None
 
     def policy(self) -> Policy:
         """The policy in force at the end of the data."""
@@ -116,17 +119,24 @@ class Ledger:
         self.lock.close()
 
 
-def open_ledger(paths: Paths, *, signers: Sequence[NoteSigner], now_ns: Callable[[], int] = time.time_ns) -> Ledger:
+def open_ledger(
+    paths: Paths,
+    *,
+    signers: Sequence[NoteSigner],
+    cosigner: CosignatureSigner | None = None,
+    now_ns: Callable[[], int] = time.time_ns,
+) -> Ledger:
     """Check a ledger as every worker does before it serves, and open it.
 
     1. the anchor is there and whole
     2. the data opens
     3. under the sequencer lock: the data reaches the anchor and has its root at its size
-    4. the anchor's checkpoint is this log's own, and `signers` may sign for it
-    5. what the data has above the anchor hashes to its root; it is signed and anchored, as the worker that died would have
-    6. a poison mark is removed: what is on disk has just been read and checked
+    4. the newest published checkpoint, too, is one that the data reaches, with its root
+    5. the anchor's checkpoint is this log's own, and `signers` and `cosigner` may sign for it
+    6. what the data has above the anchor hashes to its root; it is signed and anchored, as the worker that died would have
+    7. a poison mark is removed: what is on disk has just been read and checked
 
-    Raises StartRefusedError, which says what to do. Witnesses are asked by the publisher, not here.
+    Raises StartRefusedError, which says what to do. Witnesses are asked by the server, not here.
     """
     with ExitStack() as opened:
         anchor = _open(opened, Anchor, paths.anchor, _NO_ANCHOR)
@@ -135,7 +145,7 @@ def open_ledger(paths: Paths, *, signers: Sequence[NoteSigner], now_ns: Callable
         lock = _open(opened, SequencerLock, paths.lock, _NO_LOCK.format(path=paths.lock))
         with lock.hold_to_start():
             # Read again under the lock: another worker may have moved it since.
-            ledger = _check(store, anchor, lock, tuple(signers), now_ns)
+            ledger = _check(Ledger(store, anchor, lock, tuple(signers), "", b"", now_ns, cosigner))
             lock.clear()
         opened.pop_all()
     return ledger
@@ -207,19 +217,21 @@ def _remedied(call: Callable[[], _Result], remedy: str) -> _Result:
         raise StartRefusedError(error.reason, remedy) from error
 
 
-def _check(
-    store: Store, anchor: Anchor, lock: SequencerLock, signers: tuple[NoteSigner, ...], now_ns: Callable[[], int]
-) -> Ledger:
-    """Steps 3 to 5 of `open_ledger`."""
+def _check(unnamed: Ledger) -> Ledger:
+    """Steps 3 to 6 of `open_ledger`; the ledger with its name."""
+    anchor, signers = unnamed.anchor, unnamed.signers
     newest = anchor.read()
-    with store.read() as transaction:
+    with unnamed.store.read() as transaction:
         _check_root(transaction, newest)
+        _check_published(transaction)
         registry = Registry(transaction)
         policy, log_id = registry.policy(), registry.log_id()
         _check_signers(policy, signers)
+        if unnamed.cosigner is not None:
+            _check_signer(policy, unnamed.cosigner.name, unnamed.cosigner.signer.kid)
         _check_note(registry, newest)
         head = _remedied(lambda: check_tail(transaction, newest), _DAMAGED).head
-    ledger = Ledger(store, anchor, lock, signers, policy.origin, log_id, now_ns)
+    ledger = replace(unnamed, origin=policy.origin, log_id=log_id)
     if head.size > newest.size:
         note = sign_checkpoint(signers, Checkpoint(policy.origin, head.size, head.root))
         anchor.advance(size=head.size, root=head.root, note=note)
@@ -237,28 +249,43 @@ def _check_root(transaction: ReadTransaction, newest: Anchored) -> None:
         raise StartRefusedError(f"the root at the anchored size differs: another one at size {newest.size}", _RESTORE)
 
 
+def _check_published(transaction: ReadTransaction) -> None:
+    """The newest published checkpoint was seen, as the anchor's was: the data reaches it and has its root at its size."""
+    row = _remedied(lambda: published.newest(transaction), _RESTORE)
+    if row is None:
+        return
+    size = transaction.head().size
+    if row.size > size:
+        raise StartRefusedError(
+            f"a published checkpoint is ahead of the data: published size {row.size}, and the data ends at size {size}",
+            _RESTORE,
+        )
+    if _remedied(lambda: rows.root(transaction.row, row.size), _RESTORE) != row.root:
+        raise StartRefusedError(f"the root at the published size differs: another one at size {row.size}", _RESTORE)
+
+
 def _check_signers(policy: Policy, signers: Sequence[NoteSigner]) -> None:
     if not signers:
         raise StartRefusedError("no log key was given", "Configure a key that the policy in force lists as a log key")
-    named = {sha256(spki).digest() for spki in policy.log_keys}
     for signer in signers:
-        if signer.name != policy.origin:
-            raise WrongLogKeyError(
-                f"the log key is for {signer.name} and the log is {policy.origin}", "Configure this log's own key"
-            )
-        if signer.signer.kid not in named:
-            raise WrongLogKeyError(
-                f"policy {policy.version} does not list the log key {signer.signer.kid.hex()}",
-                "Configure only keys that the policy in force lists",
-            )
+        _check_signer(policy, signer.name, signer.signer.kid)
+
+
+def _check_signer(policy: Policy, name: str, kid: bytes) -> None:
+    if name != policy.origin:
+        raise WrongLogKeyError(
+            f"the log key is for {name} and the log is {policy.origin}", "Configure this log's own key"
+        )
+    if kid not in {sha256(spki).digest() for spki in policy.log_keys}:
+        raise WrongLogKeyError(
+            f"policy {policy.version} does not list the log key {kid.hex()}",
+            "Configure only keys that the policy in force lists",
+        )
 
 
 def _check_note(registry: Registry, newest: Anchored) -> None:
     """The anchor's checkpoint says what its slot says and is signed by a log key of some policy of this log."""
-    policy = registry.policy()
-    policies = [registry.policy_version(version) for version in range(policy.version + 1)]
-    verifiers = [note_verifier(policy.origin, spki) for each in policies for spki in each.log_keys]
-    usable = [each for each in verifiers if each is not None]
+    policy, usable = registry.policy(), _log_verifiers(registry)
     remedy = "This is the anchor of another log, or it was edited. Restore the anchor that belongs to the data"
     try:
         said = checkpoint.open_checkpoint(newest.note, usable, origin=policy.origin)
@@ -266,3 +293,15 @@ def _check_note(registry: Registry, newest: Anchored) -> None:
         raise StartRefusedError(f"the anchor's checkpoint: {error}", remedy) from error
     if (said.size, said.root) != (newest.size, newest.root):
         raise StartRefusedError("the anchor's checkpoint is not of the size and root of its slot", remedy)
+
+
+def log_verifiers(transaction: ReadTransaction) -> list[NoteVerifier]:
+    """The Ed25519 log keys of every policy that this log has had."""
+    return _log_verifiers(Registry(transaction))
+
+
+def _log_verifiers(registry: Registry) -> list[NoteVerifier]:
+    policy = registry.policy()
+    policies = [registry.policy_version(version) for version in range(policy.version + 1)]
+    found = [note_verifier(policy.origin, spki) for each in policies for spki in each.log_keys]
+    return [each for each in found if each is not None]

@@ -1,7 +1,8 @@
 """Published checkpoints as they are stored: with post-quantum signature, cosignatures and time stamps.
 
 Rows: size u64 -> CBOR {v 1, at Unix ns, root 32, note: the log note, cosignatures: [signature line], witnessed, stamps:
-[[authority, response DER, [CRL DER]]]}. META `witnessed`: the size of the newest witnessed row.
+[[authority, response DER, [SHA-256 of a CRL]]]}. META `witnessed`: the size of the newest witnessed row. CRLs are stored once:
+an authority's stays the same for days, and its stamps come by the minute.
 
 Which rows stay: every row with a time stamp, for ever, because evidence about an index rests on the earliest stamped row that
 covers it; the newest row; the newest witnessed row. Any other row is removed when a newer one is stored. So the table grows
@@ -13,11 +14,14 @@ Only the publisher writes, one process at a time (seat.py); anyone may read.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, cast
 
 from platemark import cbor
 from platemark.errors import CborError
+from platemark_ledger.anchor import Anchored
 from platemark_ledger.errors import StoreError
 from platemark_ledger.store import Table
 
@@ -61,9 +65,14 @@ class Published:
         """The note with every signature."""
         return self.log_note + "".join(self.cosignatures).encode()
 
+    @property
+    def released(self) -> Anchored:
+        """As the checkpoint of answers; `sequence` 0, because it is in no anchor file."""
+        return Anchored(0, self.size, self.root, self.note)
+
 
 def encode(row: Published) -> bytes:
-    """The value of a row."""
+    """The value of a row, without the CRLs themselves."""
     value: dict[str, Value] = {
         "v": 1,
         "at": row.at,
@@ -71,13 +80,13 @@ def encode(row: Published) -> bytes:
         "note": row.log_note,
         "cosignatures": [*row.cosignatures],
         "witnessed": row.witnessed,
-        "stamps": [[each.authority, each.response, [*each.crls]] for each in row.stamps],
+        "stamps": [[each.authority, each.response, [sha256(crl).digest() for crl in each.crls]] for each in row.stamps],
     }
     return cbor.encode(value)
 
 
-def decode(size: int, data: bytes) -> Published:
-    """The row of a size. Raises StoreError: it is not what `encode` writes."""
+def decode(size: int, data: bytes, crl: Callable[[bytes], bytes | None]) -> Published:
+    """The row of a size; `crl` finds a CRL by its SHA-256. Raises StoreError: it is not what `encode` writes."""
     try:
         value = cast("dict[str, Value]", cbor.decode(data))
         if value["v"] != 1:
@@ -91,7 +100,11 @@ def decode(size: int, data: bytes) -> Published:
             cosignatures=tuple(cast("list[str]", value["cosignatures"])),
             witnessed=cast("bool", value["witnessed"]),
             stamps=tuple(
-                Stamp(cast("str", authority), cast("bytes", response), tuple(cast("list[bytes]", crls)))
+                Stamp(
+                    cast("str", authority),
+                    cast("bytes", response),
+                    tuple(_found(size, crl(name)) for name in cast("list[bytes]", crls)),
+                )
                 for authority, response, crls in stamps
             ),
         )
@@ -102,13 +115,13 @@ def decode(size: int, data: bytes) -> Published:
 def at_size(transaction: ReadTransaction, size: int) -> Published | None:
     """The published checkpoint of exactly this size."""
     data = transaction.get(Table.PUBLISHED, _U64.pack(size))
-    return None if data is None else decode(size, data)
+    return None if data is None else _row(transaction, size, data)
 
 
 def newest(transaction: ReadTransaction) -> Published | None:
     """The published checkpoint of the greatest size."""
     found = transaction.before(Table.PUBLISHED, b"\xff" * 8)
-    return None if found is None else decode(_size(found[0]), found[1])
+    return None if found is None else _row(transaction, _size(found[0]), found[1])
 
 
 def newest_witnessed(transaction: ReadTransaction) -> Published | None:
@@ -122,7 +135,7 @@ def earliest_stamped(transaction: ReadTransaction, index: int, most: int) -> Pub
     for key, data in transaction.scan(Table.PUBLISHED, _U64.pack(index + 1)):
         if _size(key) > most:
             return None
-        row = decode(_size(key), data)
+        row = _row(transaction, _size(key), data)
         if row.stamps:
             return row
     return None
@@ -137,6 +150,8 @@ def put(transaction: WriteTransaction, row: Published) -> Published:
     if stored is not None:
         row = _joined(stored, row)
     before, witnessed = newest(transaction), newest_witnessed(transaction)
+    for crl in {crl for stamp in row.stamps for crl in stamp.crls}:
+        transaction.put(Table.CRLS, sha256(crl).digest(), crl)
     transaction.put(Table.PUBLISHED, _U64.pack(row.size), encode(row))
     if row.witnessed and (witnessed is None or row.size >= witnessed.size):
         transaction.put(Table.META, _WITNESSED, _U64.pack(row.size))
@@ -144,8 +159,8 @@ def put(transaction: WriteTransaction, row: Published) -> Published:
     else:
         stays = -1 if witnessed is None else witnessed.size
     greatest = row.size if before is None else max(before.size, row.size)
-    for size, each in {each.size: each for each in (before, witnessed) if each is not None}.items():
-        if size not in {greatest, stays, row.size} and not each.stamps:
+    for size, each in {each.size: each for each in (before, witnessed, row) if each is not None}.items():
+        if size not in {greatest, stays} and not each.stamps:
             transaction.delete(Table.PUBLISHED, _U64.pack(size))
     return row
 
@@ -157,6 +172,16 @@ def _joined(stored: Published, new: Published) -> Published:
     kept = stored if stored.witnessed and not new.witnessed else new
     named = {each.authority: each for each in (*new.stamps, *stored.stamps)}
     return replace(kept, at=stored.at, stamps=tuple(named.values()))
+
+
+def _row(transaction: ReadTransaction, size: int, data: bytes) -> Published:
+    return decode(size, data, lambda name: transaction.get(Table.CRLS, name))
+
+
+def _found(size: int, crl: bytes | None) -> bytes:
+    if crl is None:
+        raise StoreError(f"a CRL of the published checkpoint of size {size} is missing from the data")
+    return crl
 
 
 def _size(key: bytes) -> int:

@@ -50,13 +50,20 @@ _LENGTH = HASH_SIZE.to_bytes(2, "big")
 
 
 class ReadSide:
-    """Answers HTTP about one ledger. `executor` makes bundles of entries; all else is read on the event loop, in microseconds."""
+    """Answers HTTP about one ledger.
 
-    def __init__(self, ledger: Ledger, *, executor: Executor, metrics: CollectorRegistry) -> None:
+    `executor` makes bundles of entries; all else is read on the event loop, in microseconds. `witnessed`: this ledger demands a
+    quorum of witnesses, so that only checkpoints which met it are shown.
+    """
+
+    def __init__(
+        self, ledger: Ledger, *, executor: Executor, metrics: CollectorRegistry, witnessed: bool = False
+    ) -> None:
         self._store: Store = ledger.store
         self._anchor: Anchor = ledger.anchor
         self._executor = executor
         self._metrics = metrics
+        self._newest = published.newest_witnessed if witnessed else published.newest
         self._guard = threading.Lock()
         self._bundles: OrderedDict[int, bytes] = OrderedDict()  # guarded by _guard
 
@@ -79,7 +86,7 @@ class ReadSide:
     async def _checkpoint(self, request: Request) -> Response:
         """R2: the newest published checkpoint; before the first publication, the anchored one."""
         with self._store.read() as transaction:
-            row = published.newest_witnessed(transaction) or published.newest(transaction)
+            row = self._newest(transaction)
         note = self._anchor.read().note if row is None else row.note
         return _answer(request, note, _TEXT, _BRIEFLY)
 

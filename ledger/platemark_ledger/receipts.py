@@ -6,15 +6,21 @@ checkpoint; whatever the data has above it does not exist for a reader. Nothing 
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from heapq import merge
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from platemark import merkle
-from platemark_ledger import digests
+from platemark.renewal import Stamped
+from platemark_ledger import digests, published, renewing
+from platemark_ledger.answers import Appended, Logged
 from platemark_ledger.batch import KIND_NUMBERS
 from platemark_ledger.conditions import conditions_of
+from platemark_ledger.cose_receipts import inclusion_receipts
 from platemark_ledger.errors import NotFoundError, RequestError
+from platemark_ledger.keystates import KeyTrees
 from platemark_ledger.records import (
     Consistency,
     EvidenceMembers,
@@ -24,6 +30,7 @@ from platemark_ledger.records import (
     Page,
     Proven,
     Record,
+    TimeProof,
 )
 from platemark_ledger.registry import Registry
 from platemark_ledger.tree import LogView
@@ -31,9 +38,11 @@ from platemark_ledger.tree import LogView
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from platemark.keystate import ShownKey
     from platemark.statement import Statement
     from platemark_ledger.anchor import Anchor, Anchored
     from platemark_ledger.opening import Ledger
+    from platemark_ledger.published import Published, Stamp
     from platemark_ledger.store import ReadTransaction, Store
 
 __all__ = [
@@ -46,17 +55,22 @@ __all__ = [
     "Proven",
     "Receipts",
     "Record",
+    "TimeProof",
 ]
 
+_log = logging.getLogger("platemark.ledger")
 _LOOKED_AT = 1024  # statements that one call of `listing` or `lookup` looks at: some 50 ms
 # Bytes of statements behind which one call of `listing` stops: what a slow reader makes a caller hold.
 _LISTED = 1024 * 1024
 
 
 class Receipts:
-    """Reads one ledger. Holds no state: one object may serve every thread."""
+    """Reads one ledger. Holds nothing but what it can compute again: one object may serve every thread."""
 
     def __init__(self, ledger: Ledger) -> None:
+        self._keys = KeyTrees()
+        self._renewals = renewing.Seen()
+        self._ledger = ledger
         self._store: Store = ledger.store
         self._anchor: Anchor = ledger.anchor
 
@@ -193,23 +207,84 @@ class Receipts:
                     size += len(record.raw)
         return Listing(tuple(found), None, released)
 
-    def evidence(self, index: int) -> EvidenceMembers:
-        """Everything that a verifier needs about the statement at an index. Raises NotFoundError above the checkpoint."""
-        released = self._anchor.read()
-        _check_index(index, released.size)
+    def under(self, appended: Appended, released: Anchored) -> Appended:
+        """What was appended, proven under a later checkpoint than its own, which covers it."""
         with self._store.read() as transaction:
+            view = _View(transaction, released)
+            outcomes = tuple(
+                replace(each, path=view.prove(each.index).path) if isinstance(each, Logged) else each
+                for each in appended.outcomes
+            )
+        return Appended(outcomes, released)
+
+    def evidence(self, index: int) -> EvidenceMembers:
+        """Everything that a verifier needs about the statement at an index. Raises NotFoundError above the checkpoint.
+
+        All of it is under the newest checkpoint with a quorum of witnesses that covers the statement; under the anchored one
+        when there is none.
+        """
+        anchored = self._anchor.read()
+        _check_index(index, anchored.size)
+        with self._store.read() as transaction:
+            row = published.newest_witnessed(transaction)
+            if row is not None and row.size <= index:
+                row = None
+            released = anchored if row is None else row.released
             view, registry = _View(transaction, released), Registry(transaction)
             subject = view.prove(index)
             policies = _policies(registry, released)
-            keystate = transaction.last_of_kind(KIND_NUMBERS["keystate"], released.size)
+            keystate, leaf = self._keystate(transaction, view, released, subject.record.statement.kid)
             return EvidenceMembers(
                 subject=subject,
                 policies=tuple(view.prove(each) for each in policies),
                 enrolments=tuple(_enrolments(view, registry, subject)),
                 revocation=_revocation(view, registry, subject, released.size),
-                keystate=None if keystate is None else view.prove(keystate),
+                keystate=keystate,
+                keystate_leaf=leaf,
                 checkpoint=released,
+                published=row,
+                time=self._time_proof(transaction, view, index, released),
+                receipts=self._receipts(subject, released),
             )
+
+    def _receipts(self, subject: Proven, released: Anchored) -> tuple[bytes, ...]:
+        ledger = self._ledger
+        signers = [each.signer for each in ledger.signers]
+        if ledger.cosigner is not None:
+            signers.append(ledger.cosigner.signer)
+        now_s = ledger.now_ns() // 10**9
+        return inclusion_receipts(subject, released, origin=ledger.origin, signers=signers, issued_s=now_s)
+
+    def _time_proof(
+        self, transaction: ReadTransaction, view: _View, index: int, released: Anchored
+    ) -> TimeProof | None:
+        row = published.earliest_stamped(transaction, index, released.size)
+        if row is None:
+            return None
+        path = view.tree.consistency_path(row.size, released.size)
+        merkle.verify_consistency(
+            old_size=row.size, new_size=released.size, old_root=row.root, new_root=released.root, path=path
+        )
+        renewals: tuple[tuple[bytes, ...], ...] = ((),) * len(row.stamps)
+        if self._renewals.any(transaction, released.size):
+            renewals = tuple(_renewed(transaction, row, stamp, released.size) for stamp in row.stamps)
+        return TimeProof(row, path, renewals)
+
+    def _keystate(
+        self, transaction: ReadTransaction, view: _View, released: Anchored, kid: bytes
+    ) -> tuple[Proven | None, ShownKey | None]:
+        """The newest keystate and a key's leaf in it; neither when it does not state what the log holds."""
+        index = transaction.last_of_kind(KIND_NUMBERS["keystate"], released.size)
+        if index is None:
+            return None, None
+        proven = view.prove(index)
+        said = proven.record.statement.payload
+        size = cast("int", said["size"])
+        tree = self._keys.at(transaction, size) if size <= index else None
+        if tree is None or (said["root"], said["count"]) != (tree.root, tree.count):
+            _log.critical("the keystate at index %d does not state the keys of this log: who has the log key?", index)
+            return None, None
+        return proven, tree.show(kid)
 
 
 class _View:
@@ -238,6 +313,12 @@ class _View:
         leaf = merkle.leaf_hash(record.entry)
         merkle.verify_inclusion(index=record.index, size=wanted, leaf_hash=leaf, path=path, root=self.root(wanted))
         return Proven(record, path)
+
+
+def _renewed(transaction: ReadTransaction, row: Published, stamp: Stamp, below: int) -> tuple[bytes, ...]:
+    """The renewals of one stamp. Reads every stamp of the log once for each renewal: renewals come once a year."""
+    stamped = Stamped(row.size, row.log_note, stamp.response, stamp.crls)
+    return tuple(each.encode() for each in renewing.proofs(transaction, stamped, below))
 
 
 def _enrolments(view: _View, registry: Registry, subject: Proven) -> list[Proven]:

@@ -11,10 +11,12 @@ from platemark import statement
 from platemark_ledger.conditions import Condition
 
 if TYPE_CHECKING:
+    from platemark.keystate import ShownKey
     from platemark.statement import Statement
     from platemark_ledger.anchor import Anchored
+    from platemark_ledger.published import Published
 
-__all__ = ["Consistency", "EvidenceMembers", "Found", "Inclusion", "Listing", "Page", "Proven", "Record"]
+__all__ = ["Consistency", "EvidenceMembers", "Found", "Inclusion", "Listing", "Page", "Proven", "Record", "TimeProof"]
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,28 @@ class Consistency:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeProof:
+    """The earliest published checkpoint with a time stamp that covers a statement, and how it leads to the evidence's own.
+
+    `path` is the RFC 9162 2.1.4.1 consistency path from `row.size` to the size of the evidence's checkpoint, verified; empty
+    when they are equal. `renewals` are those of each of the row's stamps, in order (proto/time.md section 5).
+    """
+
+    row: Published
+    path: tuple[bytes, ...]
+    renewals: tuple[tuple[bytes, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EvidenceMembers:
     """What a verifier needs about one statement, all under one checkpoint.
 
     `policies`: every statement that brought a policy into force, version 0 first. `enrolments`: of the subject's key, then of the
     registrar that enrolled it, and so on up to a registrar of a policy; empty when a policy names the key itself.
     `revocation`: empty, or the first one of the subject's key followed by the enrolments of who signed it.
-    `keystate`: the newest, if there is one.
+    `keystate`: the newest, if there is one that agrees with the log; `keystate_leaf` is the subject's key in it, None when it was
+    not enrolled at that size. `published`: the row whose checkpoint this is; None when it is the anchored one. `time`: the
+    earliest proof of when the subject existed, if there is one.
     """
 
     subject: Proven
@@ -107,4 +124,8 @@ class EvidenceMembers:
     enrolments: tuple[Proven, ...]
     revocation: tuple[Proven, ...]
     keystate: Proven | None
+    keystate_leaf: ShownKey | None
     checkpoint: Anchored
+    published: Published | None = None
+    time: TimeProof | None = None
+    receipts: tuple[bytes, ...] = ()

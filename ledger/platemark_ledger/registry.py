@@ -190,9 +190,11 @@ class Registry:
         in_force = [grant for grant in record.grants if grant.until is None]
         if any(grant.role in _NOT_BY_REVOKE for grant in in_force or record.grants):
             raise Refusal("unknown-target", "payload.kid", "a policy key or log key is withdrawn by a policy")
-        effective = _int(statement, "effective")
-        if record.revocations and effective >= min(each.effective for each in record.revocations):
-            raise Refusal("already-revoked", "payload.effective", "the key is revoked from that time on already")
+        # An earlier effective time would take back what had been proven under the one that is logged.
+        if record.revocations:
+            raise Refusal(
+                "already-revoked", "payload.kid", f"the key was revoked at leaf {record.revocations[0].index}"
+            )
 
     def _check_policy(self, statement: Statement) -> None:
         current = self.policy()

@@ -17,7 +17,7 @@ from platemark import renewal, statement, timestamp
 from platemark.errors import TimeStampError
 from platemark.keys import EDDSA
 from platemark.renewal import Proof, Renewal, Stamped
-from platemark_ledger import published
+from platemark_ledger import logchain, published
 from platemark_ledger.batch import KIND_NUMBERS
 from platemark_ledger.errors import LedgerError, Refusal
 from platemark_ledger.registry import Registry
@@ -28,10 +28,23 @@ if TYPE_CHECKING:
     from platemark_ledger.published import Published, Stamp
     from platemark_ledger.store import ReadTransaction
 
-__all__ = ["SETTLED_NS", "Ask", "Renewed", "RenewingError", "append", "items", "logged", "over_http", "proofs", "renew"]
+__all__ = [
+    "SETTLED_NS",
+    "Ask",
+    "Renewed",
+    "RenewingError",
+    "Seen",
+    "append",
+    "items",
+    "logged",
+    "over_http",
+    "proofs",
+    "renew",
+]
 
 SETTLED_NS = 600 * 10**9
 """Age of a published checkpoint from which on it gets no further stamp; far above the greatest `tsa_timeout`."""
+_TEXT = "Renewal of all time stamps."
 _QUERY, _REPLY = "application/timestamp-query", "application/timestamp-reply"
 
 Ask = Callable[[bytes], Sequence["Stamp"]]
@@ -56,11 +69,13 @@ class Renewed:
 
 def append(ledger: Ledger, ask: Ask) -> Renewed:
     """Renew and log it, beside whichever workers serve the ledger. Raises RenewingError, LedgerError, what the log key raises."""
-    raw = renew(ledger, ask)
+    data = _stamped(ledger, ask)
     sequencer = ledger.sequencer()
     sequencer.start()
     try:
-        (outcome,) = sequencer.submit([raw]).result().outcomes
+        with logchain.turn(ledger):
+            raw = _note(ledger, data, _TEXT)
+            (outcome,) = sequencer.submit([raw]).result().outcomes
     finally:
         sequencer.stop()
     if isinstance(outcome, Refusal):
@@ -70,26 +85,31 @@ def append(ledger: Ledger, ask: Ask) -> Renewed:
     return Renewed(outcome.index, claim.size, claim.count, len(made.stamps))
 
 
-def renew(ledger: Ledger, ask: Ask, *, text: str = "Renewal of all time stamps.") -> bytes:
+def renew(ledger: Ledger, ask: Ask, *, text: str = _TEXT) -> bytes:
     """The signed `note` that renews every stamp of the log, to be appended. Raises RenewingError, and what the log key raises.
 
     Each answer is checked as far as anybody without its authority's root can. Lists of the revoked that do not fit into a note
     are left out.
     """
+    return _note(ledger, _stamped(ledger, ask), text)
+
+
+def _stamped(ledger: Ledger, ask: Ask) -> bytes:
+    """The data of a renewal: its claim, and what the authorities answered."""
     with ledger.store.read() as transaction:
         newest = _settled(transaction, ledger.now_ns() - SETTLED_NS)
         covered = list(items(transaction, newest.size, transaction.head().size))
     claim = renewal.claim(covered, size=newest.size, note=newest.log_note).encode()
-    data = renewal.encode_data(_fitting(claim, [(each.response, each.crls) for each in ask(claim)]))
+    return renewal.encode_data(_fitting(claim, [(each.response, each.crls) for each in ask(claim)]))
+
+
+def _note(ledger: Ledger, data: bytes, text: str) -> bytes:
+    """The signed note, at the next place of the log key's chain."""
     signer = next((each.signer for each in ledger.signers if each.signer.alg == EDDSA), ledger.signers[0].signer)
-    # Read as late as can be: whoever else signs with the log key continues the same chain.
     with ledger.store.read() as transaction:
-        record = Registry(transaction).key(signer.kid)
-        head = None if record is None else transaction.chain_head(record.number)
+        place = logchain.next_place(transaction, signer.kid)
     payload = {
-        "epoch": 0 if head is None else head.epoch,
-        "seq": 0 if head is None else head.seq + 1,
-        "prev": None if head is None else head.id,
+        **place,
         "at": ledger.now_ns(),
         "log": ledger.log_id,
         "topic": "renewal",
@@ -99,9 +119,30 @@ def renew(ledger: Ledger, ask: Ask, *, text: str = "Renewal of all time stamps."
     return statement.build("note", payload, signer=signer, issuer=statement.policy_issuer(ledger.origin))
 
 
-def logged(transaction: ReadTransaction, below: int) -> Iterator[tuple[int, Renewal]]:
-    """(index, renewal) of every renewal that is logged below a position, ascending. Notes of another form are passed over."""
-    for index in transaction.of_kind(KIND_NUMBERS["note"], 0):
+class Seen:
+    """Whether a log has renewals, without looking at a note twice. Threads may share it: what it learns stays so."""
+
+    def __init__(self) -> None:
+        self._state: tuple[int, int | None] = (
+            0,
+            None,
+        )  # looked at below this position; the first renewal, if one was there
+
+    def any(self, transaction: ReadTransaction, below: int) -> bool:
+        """Whether a renewal is logged below a released position."""
+        looked, first = self._state
+        if first is None and below > looked:
+            first = next((index for index, _ in logged(transaction, below, start=looked)), None)
+            self._state = (below, first)
+        return first is not None and first < below
+
+
+def logged(transaction: ReadTransaction, below: int, *, start: int = 0) -> Iterator[tuple[int, Renewal]]:
+    """(index, renewal) of every renewal that is logged from `start` to below a position, ascending.
+
+    Notes of another form are passed over.
+    """
+    for index in transaction.of_kind(KIND_NUMBERS["note"], start):
         if index >= below:
             return
         note = statement.decode(transaction.statement(index).raw)

@@ -43,7 +43,6 @@ class PartyState:
 class PublisherState:
     """What the publisher tells everyone. `quorum` None: no witnesses are configured. `rollback`: why it stopped for good."""
 
-    told: int = 0
     quorum: bool | None = None
     rollback: str | None = None
     witnesses: dict[str, PartyState] = field(default_factory=dict)
@@ -108,7 +107,7 @@ class Seat:
             return PublisherState()
         length, digest = _HEAD.unpack_from(data)
         text = data[_HEAD.size : _HEAD.size + length]
-        if hashlib.sha256(text).digest() != digest:
+        if len(text) != length or hashlib.sha256(text).digest() != digest:
             return PublisherState()
         with suppress(ValueError, TypeError, AttributeError):
             said = json.loads(text)

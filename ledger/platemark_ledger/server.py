@@ -1,7 +1,8 @@
 """The composition root of one worker: build, start, drain, stop.
 
-Everything is constructed here and handed to what uses it. Start order: ledger (its checks of anchor and data), sequencer,
-gRPC, health SERVING. Stop order is the reverse, with the accepted calls finished in between.
+Everything is constructed here and handed to what uses it. Start order: ledger (its checks of anchor and data, and what
+witnesses have seen), sequencer, publisher, HTTP, gRPC, health SERVING. Stop order is the reverse, with the accepted calls
+finished in between.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
@@ -18,13 +19,21 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from platemark.cosignature import CosignatureSigner
 from platemark.key_files import read_private
+from platemark.keys import ML_DSA_44
 from platemark.note import NoteSigner
 from platemark_ledger import metrics
 from platemark_ledger.access_gate import Gate, open_gate
+from platemark_ledger.board import Board
 from platemark_ledger.boundary import Boundary
 from platemark_ledger.exits import Exit
+from platemark_ledger.keystates import KeyStating
 from platemark_ledger.opening import Ledger, Paths, open_ledger
+from platemark_ledger.past import refuse_other_past
+from platemark_ledger.publisher import Publisher
+from platemark_ledger.quorum import Quorum
+from platemark_ledger.quorum import load as load_quorum
 from platemark_ledger.readside import ReadSide
 from platemark_ledger.receipts import Receipts
 from platemark_ledger.seat import Seat
@@ -62,7 +71,14 @@ class Running:
 def open_with(settings: Settings, passphrase: bytes | None) -> Ledger:
     """The ledger of these settings. Raises KeyFileError, StartRefusedError and the ledger's FatalErrors."""
     key = read_private(settings.log_key, passphrase)
-    return open_ledger(Paths(settings.data, settings.anchor, settings.lock), signers=[NoteSigner(settings.origin, key)])
+    cosigner = None
+    if settings.log_key_pq is not None:
+        second = read_private(settings.log_key_pq, passphrase)
+        if second.alg != ML_DSA_44:
+            raise ConfigError("log_key_pq", f"{settings.log_key_pq} is no ML-DSA-44 key")
+        cosigner = CosignatureSigner(settings.origin, second)
+    paths = Paths(settings.data, settings.anchor, settings.lock)
+    return open_ledger(paths, signers=[NoteSigner(settings.origin, key)], cosigner=cosigner)
 
 
 async def serve(
@@ -100,6 +116,7 @@ async def running(
         if not loop.is_closed():
             loop.call_soon_threadsafe(_resolve, failed, reason)
 
+    quorum = None if settings.witness_policy is None else load_quorum(settings.witness_policy, origin=settings.origin)
     ledger = await asyncio.to_thread(open_with, settings, passphrase)
     stopped = True
     readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read")
@@ -111,12 +128,25 @@ async def running(
             examiners=settings.verify_threads,
             on_failure=fail,
         )
+        if quorum is not None and settings.witness_start_check:
+            await refuse_other_past(ledger, quorum, timeout=settings.witness_timeout)
         sequencer.start()
         try:
             async with (
+                _keystates(settings, ledger, sequencer),
                 _gate(settings) as gate,
-                _http(settings, ledger, reuse_port=reuse_port) as http,
-                _grpc(settings, ledger, sequencer, readers, failed, gate=gate, reuse_port=reuse_port) as server,
+                _publishing(settings, ledger, quorum, fail) as seat,
+                _http(settings, ledger, seat, quorum, reuse_port=reuse_port) as http,
+                _grpc(
+                    settings,
+                    ledger,
+                    sequencer,
+                    board=Board(ledger, seat, witnessed=quorum is not None and quorum.demanded),
+                    readers=readers,
+                    failed=failed,
+                    gate=gate,
+                    reuse_port=reuse_port,
+                ) as server,
             ):
                 yield dataclasses.replace(server, http=http)
         finally:
@@ -133,6 +163,20 @@ async def running(
 
 
 @asynccontextmanager
+async def _keystates(settings: Settings, ledger: Ledger, sequencer: Sequencer) -> AsyncIterator[None]:
+    """The log's own statements about its keys, unless they are switched off."""
+    if not settings.keystate_interval:
+        yield
+        return
+    task = KeyStating(ledger, sequencer, seat=settings.keystate_seat, interval=settings.keystate_interval)
+    task.start()
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(task.stop)
+
+
+@asynccontextmanager
 async def _gate(settings: Settings) -> AsyncIterator[Gate]:
     """Closed when gRPC has stopped: what the last answers showed is recorded by then."""
     with closing(open_gate(settings)) as gate:
@@ -140,19 +184,33 @@ async def _gate(settings: Settings) -> AsyncIterator[Gate]:
 
 
 @asynccontextmanager
-async def _http(settings: Settings, ledger: Ledger, *, reuse_port: bool) -> AsyncIterator[str | None]:
+async def _publishing(
+    settings: Settings, ledger: Ledger, quorum: Quorum | None, fail: Callable[[str], None]
+) -> AsyncIterator[Seat]:
+    """The publisher, for as long as this process holds the seat."""
+    with closing(Seat(settings.seat)) as seat:
+        publisher = Publisher(ledger, settings, quorum, on_failure=fail)
+        publisher.start()
+        try:
+            yield seat
+        finally:
+            await asyncio.to_thread(publisher.stop)
+
+
+@asynccontextmanager
+async def _http(
+    settings: Settings, ledger: Ledger, seat: Seat, quorum: Quorum | None, *, reuse_port: bool
+) -> AsyncIterator[str | None]:
     """The read side, where `http_listen` says; it answers until gRPC has drained."""
     bound = bind(settings, reuse_port=reuse_port)
     if bound is None:
         yield None
         return
-    with (
-        closing(bound),
-        closing(Seat(settings.seat)) as seat,
-        ThreadPoolExecutor(_BUNDLERS, thread_name_prefix="bundle") as executor,
-    ):
-        application = ReadSide(ledger, executor=executor, metrics=metrics.registry(ledger, seat)).application()
-        server = WebServer(application, bound, settings)
+    witnessed = quorum is not None and quorum.demanded
+    with closing(bound), ThreadPoolExecutor(_BUNDLERS, thread_name_prefix="bundle") as executor:
+        registry = metrics.registry(ledger, seat, witnessed=witnessed)
+        reads = ReadSide(ledger, executor=executor, metrics=registry, witnessed=witnessed)
+        server = WebServer(reads.application(), bound, settings)
         await asyncio.to_thread(server.start)
         try:
             yield server.address
@@ -165,9 +223,10 @@ async def _grpc(
     settings: Settings,
     ledger: Ledger,
     sequencer: Sequencer,
+    *,
+    board: Board,
     readers: ThreadPoolExecutor,
     failed: asyncio.Future[str],
-    *,
     gate: Gate,
     reuse_port: bool,
 ) -> AsyncIterator[Running]:
@@ -180,8 +239,9 @@ async def _grpc(
         max_page=settings.max_page,
         max_list=settings.max_list,
         list_time=settings.list_time,
+        max_waiting=max(1, settings.max_calls // 2),
     )
-    LedgerService(sequencer, Receipts(ledger), readers=readers, limits=limits).register(server)
+    LedgerService(sequencer, Receipts(ledger), board, readers=readers, limits=limits).register(server)
     checker = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checker, server)
     if settings.reflection:
@@ -198,6 +258,7 @@ async def _grpc(
         watch.cancel()
         await checker.enter_graceful_shutdown()
         boundary.drain()
+        board.drain()
         _log.info("draining: %d calls under way", boundary.calls)
         with suppress(TimeoutError):
             async with asyncio.timeout(_FAULT_GRACE if failed.done() else settings.drain):

@@ -12,22 +12,24 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import grpc
 
+from platemark import cbor, tlog_proof
 from platemark import evidence as bundle
-from platemark import tlog_proof
 from platemark.checkpoint import parse
 from platemark.kinds import KINDS
 from platemark.rungs import RUNGS, SHA256, SHA512
 from platemark.v1 import ledger_pb2 as pb
 from platemark.v1 import ledger_pb2_grpc
 from platemark_ledger.anchor import Anchored
+from platemark_ledger.board import Board, What
 from platemark_ledger.conditions import Condition
 from platemark_ledger.errors import Refusal, RequestError
 from platemark_ledger.receipts import EvidenceMembers, Proven, Receipts, Record
-from platemark_ledger.sequencer import Appended, Sequencer
+from platemark_ledger.records import TimeProof
+from platemark_ledger.sequencer import Appended, Logged, Sequencer
 from platemark_ledger.status import CallError, refusal
 
 __all__ = ["SERVICE", "LedgerService", "Limits", "evidence_of"]
@@ -41,6 +43,16 @@ _LIST_STEP = 256
 # Statement bytes in one page of a lookup: well below the 4 MiB that a gRPC client of any language takes unless told otherwise,
 # paths included. Messages of a listing are as large as `Receipts.listing` lets one step be, about 1 MiB.
 _MESSAGE = 2 * 1024 * 1024
+# Seconds that a caller without a deadline, or with a longer one, waits for witnesses before it is asked to send again.
+_LONGEST_WAIT = 60.0
+# Seconds before its deadline in which a caller is told that there is no quorum: behind it, nobody listens.
+_MARGIN = 0.25
+_WHATS = {
+    pb.WHAT_UNSPECIFIED: What.LATEST,
+    pb.WHAT_LATEST: What.LATEST,
+    pb.WHAT_PUBLISHED: What.PUBLISHED,
+    pb.WHAT_WITNESSED: What.WITNESSED,
+}
 _T = TypeVar("_T")
 if TYPE_CHECKING:
     _Context = grpc.aio.ServicerContext[Any, Any]
@@ -49,20 +61,27 @@ _Selector = pb.GetStatementRequest | pb.GetEvidenceRequest | pb.GetInclusionProo
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much one call may ask for, in statements; `list_time` in seconds of one listing."""
+    """How much one call may ask for, in statements; `list_time` in seconds of one stream.
+
+    `max_waiting` calls may wait for witnesses at once, which leaves room for the others while there is no quorum.
+    """
 
     max_batch: int
     max_page: int
     max_list: int
     list_time: float
+    max_waiting: int
 
 
 class LedgerService(ledger_pb2_grpc.LedgerServicer):
     """platemark.v1.Ledger over a sequencer and receipts."""
 
-    def __init__(self, sequencer: Sequencer, receipts: Receipts, *, readers: Executor, limits: Limits) -> None:
+    def __init__(
+        self, sequencer: Sequencer, receipts: Receipts, board: Board, *, readers: Executor, limits: Limits
+    ) -> None:
         self._sequencer = sequencer
         self._receipts = receipts
+        self._board = board
         self._readers = readers
         self._limits = limits
 
@@ -72,11 +91,11 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
 
     async def Append(self, request: pb.AppendRequest, context: _Context) -> pb.AppendResponse:
         """Each statement with its own outcome."""
-        _check_wait(request.wait)
+        witnessed = self._check_wait(request.wait)
         _check_range("statements", len(request.statements), least=1, most=self._limits.max_batch)
         # A caller that goes away must not take a batch with it that others share: the append goes on, unheard.
         appended = await asyncio.shield(asyncio.wrap_future(self._sequencer.submit(list(request.statements))))
-        return _appended(appended)
+        return _appended(await self._witnessed(appended, context) if witnessed else appended)
 
     async def Lookup(self, request: pb.LookupRequest, context: _Context) -> pb.LookupResponse:
         """One page of the statements that carry a digest."""
@@ -181,22 +200,62 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         )
 
     async def GetCheckpoint(self, request: pb.GetCheckpointRequest, context: _Context) -> pb.GetCheckpointResponse:
-        """The newest released checkpoint."""
-        return pb.GetCheckpointResponse(checkpoint=_checkpoint(self._receipts.checkpoint()))
+        """The newest checkpoint of the kind that is asked for."""
+        return pb.GetCheckpointResponse(checkpoint=_checkpoint(self._board.get(self._what_of(request.what))))
+
+    async def WatchCheckpoints(
+        self, request: pb.WatchCheckpointsRequest, context: _Context
+    ) -> AsyncIterator[pb.WatchCheckpointsResponse]:
+        """Every newer checkpoint when it is there, until the time of a stream is over."""
+        what = self._what_of(request.what)
+        clock = asyncio.get_running_loop().time
+        ends, size = clock() + self._limits.list_time, request.above_size
+        while (found := await self._board.beyond(size, what, timeout=ends - clock())) is not None:
+            yield pb.WatchCheckpointsResponse(checkpoint=_checkpoint(found))
+            size = found.size
+
+    def _what_of(self, what: pb.What.ValueType) -> What:
+        if what not in _WHATS:
+            raise RequestError("what", f"{what} is not a value that this ledger knows")
+        if _WHATS[what] is What.WITNESSED and not self._board.witnessed:
+            raise CallError("no-witnesses", "this ledger has no witnesses, so nothing is witnessed")
+        return _WHATS[what]
+
+    def _check_wait(self, wait: pb.Wait.ValueType) -> bool:
+        """Whether witnesses are to be waited for; said before anything is logged."""
+        if wait == pb.WAIT_WITNESSED:
+            if not self._board.witnessed:
+                raise CallError("no-witnesses", "this ledger has no witnesses, so nothing can wait for them")
+            if self._board.waiting >= self._limits.max_waiting:
+                raise CallError(
+                    "overloaded",
+                    f"{self._board.waiting} calls wait for witnesses already; nothing was done, send again",
+                )
+        # proto3 enums are open: a value of a later release arrives as its number.
+        elif wait not in {pb.WAIT_UNSPECIFIED, pb.WAIT_LOGGED}:
+            raise RequestError("wait", f"{wait} is not a value that this ledger knows")
+        return bool(wait == pb.WAIT_WITNESSED)
+
+    async def _witnessed(self, appended: Appended, context: _Context) -> Appended:
+        """The same under a checkpoint with a quorum of witnesses."""
+        indices = [each.index for each in appended.outcomes if isinstance(each, Logged)]
+        if not indices:
+            return appended
+        # None, whatever the stubs say: the caller set no deadline.
+        left = cast("float | None", context.time_remaining())
+        patience = _LONGEST_WAIT if left is None else min(_LONGEST_WAIT, left - min(_MARGIN, left / 4))
+        found = await self._board.beyond(max(indices), What.WITNESSED, timeout=patience, urgent=True)
+        if found is None:
+            raise CallError(
+                "not-witnessed", "the statements are logged, and no quorum of witnesses has cosigned yet; send again"
+            )
+        return await self._read(lambda: self._receipts.under(appended, found))
 
     def _index(self, request: _Selector) -> int:
         return self._receipts.index_of(request.id) if _selected(request) == "id" else request.index
 
     async def _read(self, question: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._readers, question)
-
-
-def _check_wait(wait: pb.Wait.ValueType) -> None:
-    if wait == pb.WAIT_WITNESSED:
-        raise CallError("no-witnesses", "this ledger has no witnesses, so nothing can wait for them")
-    # proto3 enums are open: a value of a later release arrives as its number.
-    if wait not in {pb.WAIT_UNSPECIFIED, pb.WAIT_LOGGED}:
-        raise RequestError("wait", f"{wait} is not a value that this ledger knows")
 
 
 def _check_range(field: str, value: int, *, least: int, most: int | None = None) -> None:
@@ -304,10 +363,24 @@ def evidence_of(members: EvidenceMembers) -> bundle.Evidence:
         proof = tlog_proof.TlogProof(each.record.index, each.path, signed)
         return bundle.Proven(each.record.raw, proof.to_bytes())
 
+    stated, leaf = members.keystate, members.keystate_leaf
     return bundle.Evidence(
         record=proven(members.subject),
         enrolments=tuple(proven(each) for each in members.enrolments),
         policies=tuple(proven(each) for each in members.policies),
         revocation=tuple(proven(each) for each in members.revocation),
         conditions=tuple(each.code for each in members.subject.record.conditions),
+        keystate=None if stated is None or leaf is None else bundle.Keystate(proven(stated), leaf.to_bytes()),
+        receipts=members.receipts,
+        stamped=None if members.time is None else _stamped(members.time, signed.checkpoint.size),
     )
+
+
+def _stamped(time: TimeProof, size: int) -> bundle.Stamped:
+    row = time.row
+    path = cbor.encode([row.size, size, [*time.path]])
+    stamps = tuple(
+        bundle.Stamp(stamp.response, stamp.crls, renewals)
+        for stamp, renewals in zip(row.stamps, time.renewals, strict=True)
+    )
+    return bundle.Stamped(row.note, path, stamps)

@@ -217,10 +217,22 @@ class Settings:
         least=0.1,
         most=60.0,
     )
+    witness_start_check: bool = _setting(
+        default=True,
+        unit="switch",
+        why="asks the witnesses before serving what they have seen, and refuses to start on an older past. A witness that does "
+        "not answer in time stops nothing.",
+    )
     tsa: tuple[str, ...] = _setting(
         (),
         unit="URLs",
         why="of RFC 3161 time-stamping authorities, each of which stamps published checkpoints. Two are better than one.",
+    )
+    tsa_crl: tuple[str, ...] = _setting(
+        (),
+        unit="absolute paths or URLs",
+        why="of the authorities' certificate revocation lists (DER), stored with each stamp: later nobody could tell any more "
+        "that a signer was good at the time.",
     )
     tsa_interval: float = _setting(
         60.0,
@@ -236,6 +248,15 @@ class Settings:
         why="that one authority has to answer.",
         least=0.1,
         most=120.0,
+    )
+    # Keystates (keystates.py).
+    keystate_interval: float = _setting(
+        3600.0,
+        unit="seconds",
+        why="the greatest age of the log's own statement of which keys it holds for valid; one follows every change of keys as "
+        "well. It is what lets evidence say that a key had not been revoked. 0: none is made.",
+        least=0.0,
+        most=86400.0,
     )
 
     access: Path | None = _setting(
@@ -297,11 +318,19 @@ class Settings:
                 raise ConfigError("tsa", f"{url!r} is not an http or https URL")
         if len(set(self.tsa)) != len(self.tsa):
             raise ConfigError("tsa", "one authority is named twice")
+        for place in self.tsa_crl:
+            if not place.startswith(("http://", "https://", "/")):
+                raise ConfigError("tsa_crl", f"{place!r} is neither an http or https URL nor an absolute path")
 
     @property
     def lock(self) -> Path:
         """The lock file: beside the data, so that every process that opens the one finds the other."""
         return self.data.with_name(f"{self.data.name}.lock")
+
+    @property
+    def keystate_seat(self) -> Path:
+        """The file by which workers agree on who logs keystates; beside the data as well."""
+        return self.data.with_name(f"{self.data.name}.keystates")
 
     @property
     def seat(self) -> Path:

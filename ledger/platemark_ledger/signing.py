@@ -6,6 +6,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from platemark import checkpoint
+from platemark.cosignature import cosignatures
 from platemark.errors import NoteError
 from platemark.keys import Ed25519Verifier, load_public
 from platemark.note import NoteVerifier
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from platemark.checkpoint import Checkpoint
+    from platemark.cosignature import CosignatureSigner
     from platemark.note import NoteSigner
 
-__all__ = ["note_verifier", "sign_checkpoint"]
+__all__ = ["note_verifier", "sign_checkpoint", "with_cosigner"]
 
 
 @functools.cache
@@ -35,3 +37,17 @@ def sign_checkpoint(signers: Sequence[NoteSigner], unsigned: Checkpoint) -> byte
     if said != unsigned:
         raise NoteError("checkpoint", "the signed note says something else")
     return note
+
+
+def with_cosigner(note: bytes, cosigner: CosignatureSigner | None, *, time_s: int) -> bytes:
+    """The log note: a checkpoint's note with the log's own line of type 06 behind its others, checked as readers will.
+
+    Unchanged without such a key. Raises what a signer raises, NoteError, SignatureError.
+    """
+    if cosigner is None:
+        return note
+    signed = checkpoint.parse(note)
+    whole = note + cosigner.sign(signed.checkpoint, time_s=time_s).encode()
+    if not cosignatures(checkpoint.parse(whole), [cosigner.verifier]):
+        raise NoteError("checkpoint", "the log's post-quantum signature is not in the signed note")
+    return whole

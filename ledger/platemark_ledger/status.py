@@ -60,6 +60,7 @@ _CODES: dict[str, grpc.StatusCode] = {
     "out-of-range": _Code.OUT_OF_RANGE,
     "not-found": _Code.NOT_FOUND,
     "no-witnesses": _Code.FAILED_PRECONDITION,
+    "not-witnessed": _Code.DEADLINE_EXCEEDED,
     "deadline-passed": _Code.DEADLINE_EXCEEDED,
     "unauthenticated": _Code.UNAUTHENTICATED,
     "bad-certificate": _Code.UNAUTHENTICATED,

@@ -6,7 +6,7 @@ reader sees the state of one commit until it ends. All numbers in keys are big-e
 
 statements  index u64                                    -> received u64 ns | conditions u16 | the COSE bytes
 rows        level u8, row u64                            -> up to 256 hashes (platemark_ledger.rows)
-chain       key number u32, epoch u64, seq u64, id 32    -> index u64          duplicates and forks
+chain       key number u32, epoch u64, seq u64, id 32    -> index u64, prev 32 (zeros for none): duplicates and forks
 heads       key number u32                               -> epoch u64, seq u64, id 32, time u64, index u64
 kinds       kind u8, index u64                           -> (nothing)
 keys        kid 32                                       -> platemark_ledger.registry, CBOR
@@ -14,6 +14,7 @@ policies    by platemark_ledger.registry                 -> CBOR
 refused     slot u16                                     -> platemark_ledger.refused, CBOR
 pending, runs, manifest                                     platemark_ledger.digests
 published   size u64                                     -> platemark_ledger.published, CBOR
+crls        SHA-256 32                                   -> a DER CRL that published rows name
 meta        name                                         -> schema, head, and one counter or value of each part
 """
 
@@ -47,9 +48,11 @@ _STATEMENT = struct.Struct(">QH")
 _ROW = struct.Struct(">BQ")
 _PLACE = struct.Struct(">IQQ")
 _CHAIN = struct.Struct(">IQQ32s")
+_CHAIN_VALUE = struct.Struct(">Q32s")
 _HEAD = struct.Struct(">Q32sQ")
 _CHAIN_HEAD = struct.Struct(">QQ32sQQ")
 _NUMBER = struct.Struct(">I")
+_NO_PREV = bytes(32)
 _KIND = struct.Struct(">BQ")
 
 
@@ -68,6 +71,7 @@ class Table(enum.Enum):
     RUNS = b"runs"
     MANIFEST = b"manifest"
     PUBLISHED = b"published"
+    CRLS = b"crls"
     META = b"meta"
 
 
@@ -175,13 +179,23 @@ class ReadTransaction:
     def chain_index(self, number: int, epoch: int, seq: int, id: bytes) -> int | None:
         """The index of a statement that the log holds already, or None."""
         value = self._transaction.get(_CHAIN.pack(number, epoch, seq, id), db=self._chain)
-        return None if value is None else int.from_bytes(value, "big")
+        return None if value is None else int.from_bytes(value[:8], "big")
 
     def chain_holds(self, number: int, epoch: int, seq: int) -> bool:
         """Whether the log holds any statement at one place of a key's chain; one search, however many there are."""
         place = _PLACE.pack(number, epoch, seq)
         key, _ = next(self.scan(Table.CHAIN, place), (b"", b""))
         return key.startswith(place)
+
+    def chain_prevs(self, number: int, epoch: int, seq: int, *, most: int) -> dict[bytes, bytes | None]:
+        """Id -> `prev` of the statements at one place of a key's chain; of more than `most`, those with the least ids."""
+        place = _PLACE.pack(number, epoch, seq)
+        found: dict[bytes, bytes | None] = {}
+        for key, value in islice(self.scan(Table.CHAIN, place), most):
+            if not key.startswith(place):
+                break
+            found[key[len(place) :]] = value[8:] if seq else None  # null exactly at seq 0
+        return found
 
     def chain_head(self, number: int) -> ChainHead | None:
         """The furthest statement of a key, or None before its first."""
@@ -210,17 +224,23 @@ class WriteTransaction(ReadTransaction):
 
     def __init__(self, transaction: lmdb.Transaction[bytes], databases: dict[Table, lmdb._Database]) -> None:
         super().__init__(transaction, databases)
-        # What `add_to_chain` has added and `write_chain` has not written yet: place -> id -> index.
-        self._new_chain: dict[tuple[int, int, int], dict[bytes, int]] = {}
+        # What `add_to_chain` has added and `write_chain` has not written yet: place -> id -> index, prev.
+        self._new_chain: dict[tuple[int, int, int], dict[bytes, tuple[int, bytes | None]]] = {}
 
     def chain_index(self, number: int, epoch: int, seq: int, id: bytes) -> int | None:
         """As ReadTransaction, with what this transaction has added."""
         added = self._new_chain.get((number, epoch, seq), {}).get(id)
-        return added if added is not None else super().chain_index(number, epoch, seq, id)
+        return added[0] if added is not None else super().chain_index(number, epoch, seq, id)
 
     def chain_holds(self, number: int, epoch: int, seq: int) -> bool:
         """As ReadTransaction, with what this transaction has added."""
         return (number, epoch, seq) in self._new_chain or super().chain_holds(number, epoch, seq)
+
+    def chain_prevs(self, number: int, epoch: int, seq: int, *, most: int) -> dict[bytes, bytes | None]:
+        """As ReadTransaction, with what this transaction has added."""
+        added = self._new_chain.get((number, epoch, seq), {})
+        found = super().chain_prevs(number, epoch, seq, most=most) | {id: prev for id, (_, prev) in added.items()}
+        return dict(sorted(found.items())[:most]) if added else found
 
     def put(self, table: Table, key: bytes, value: bytes) -> None:
         """Set a key."""
@@ -253,16 +273,16 @@ class WriteTransaction(ReadTransaction):
         self._put(self._rows, _ROW.pack(level, row), hashes)
         self._seen_rows[level, row] = hashes
 
-    def add_to_chain(self, number: int, epoch: int, seq: int, id: bytes, index: int) -> None:
+    def add_to_chain(self, number: int, epoch: int, seq: int, id: bytes, index: int, *, prev: bytes | None) -> None:
         """Note a statement in its key's chain; its place and id are new. The chain methods see it at once."""
-        self._new_chain.setdefault((number, epoch, seq), {})[id] = index
+        self._new_chain.setdefault((number, epoch, seq), {})[id] = (index, prev)
 
     def write_chain(self) -> None:
         """Write what was noted, in the order of the keys and in one call."""
         items = sorted(
-            (_CHAIN.pack(*place, id), _U64.pack(index))
+            (_CHAIN.pack(*place, id), _CHAIN_VALUE.pack(index, prev or _NO_PREV))
             for place, added in self._new_chain.items()
-            for id, index in added.items()
+            for id, (index, prev) in added.items()
         )
         with self._transaction.cursor(self._chain) as cursor:
             consumed, added = cursor.putmulti(items, overwrite=False)

@@ -34,6 +34,8 @@ def main() -> int:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s worker %(process)d: %(message)s"
     )
+    # Every request to a witness would be a line; the publisher says when something changes.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = config.from_json(sys.stdin.readline())
     # The commit thread and the examiners take turns at the interpreter; with the default of 5 ms a call that lets go of it for
     # a microsecond waits for its turn a thousand times as long.

@@ -46,6 +46,7 @@ class Made:
     id: bytes
     place: int
     seq: int
+    prev: bytes
     digests: tuple[bytes, ...]
 
 
@@ -78,8 +79,9 @@ class Maker:
             pieces += (fields[name], part)
         raw = b"".join(pieces)
         id = hashlib.sha256(_to_be_signed(raw)).digest()
+        made = Made(raw, id, place, seq, self._prevs[place], found)
         self._seqs[place], self._prevs[place] = seq + 1, id
-        return Made(raw, id, place, seq, found)
+        return made
 
 
 _DIGEST_NAMES = tuple(f"{rung} {algorithm}" for rung in _RUNGS for algorithm in _SIZES)
@@ -180,7 +182,7 @@ class Big:
         heads: dict[int, ChainHead] = {}
         for index, each in numbered:
             number = self.numbers[each.place]
-            transaction.add_to_chain(number, 0, each.seq, each.id, index)
+            transaction.add_to_chain(number, 0, each.seq, each.id, index, prev=each.prev)
             heads[number] = ChainHead(0, each.seq, each.id, NOW, index)
         transaction.write_chain()
         for number, head in heads.items():

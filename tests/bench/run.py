@@ -15,7 +15,7 @@ if __name__ == "__main__":
     # tests/ instead of tests/bench/: modules are bench.report, integration.live, builders as everywhere in the tests.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from bench import appends, offline, proofs, reads, stages, unary, writes
+from bench import appends, auditing, offline, proofs, reads, stages, unary, writes
 from bench.bulk import Big
 from bench.report import Report, listening
 
@@ -69,8 +69,12 @@ class Bench:
         """Verification and hashing."""
         offline.run(self._report, self._directory, full=self._full)
 
+    def auditing(self) -> None:
+        """A whole log by its tiles."""
+        auditing.run(self._report, self._directory, full=self._full)
 
-SUBJECTS = ("appends", "stages", "unary", "writes", "reads", "proofs", "offline")
+
+SUBJECTS = ("appends", "stages", "unary", "writes", "reads", "proofs", "offline", "auditing")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -17,22 +17,49 @@ from commands import platemark, png
 from platemark import __version__
 from platemark.cli import app
 
-COMMANDS = ("keygen", "enrol", "sign", "submit", "capture", "lookup", "fetch", "verify", "inspect", "witness")
+COMMANDS = (
+    "keygen",
+    "enrol",
+    "revoke",
+    "sign",
+    "submit",
+    "capture",
+    "lookup",
+    "fetch",
+    "verify",
+    "inspect",
+    "audit",
+    "monitor",
+)
+GROUPS = {
+    "witness": ("init", "add-log", "vkeys", "serve"),
+    "policy": ("show", "propose", "sign", "submit"),
+    "receipt": ("show", "attach", "detach", "verify"),
+}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command", [*COMMANDS, *(f"{group} {each}" for group, members in GROUPS.items() for each in members)]
+)
 def test_help_teaches_with_an_example(command: str) -> None:
     """Every command's help has an example of itself and offers --json."""
-    ran = platemark(command, "--help")
+    ran = platemark(*command.split(), "--help")
     assert ran.code == 0
     assert re.search(rf"Examples?:(?:.|\n)*platemark {command} ", ran.out)
     assert "--json" in ran.out
 
 
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_overview_of_a_group_lists_every_command(group: str) -> None:
+    """The commands of a group are the ones tested here."""
+    shown = platemark(group, "--help").out.partition("Commands:")[2]
+    assert [*GROUPS[group]] == re.findall(r"^  ([\w-]+) +[A-Z]", shown, re.MULTILINE)
+
+
 def test_the_overview_lists_every_command() -> None:
     """The commands of the program are the ones tested here."""
     ran = platemark("--help")
-    assert list(COMMANDS) == re.findall(r"^  (\w+)   ?\w? ?.*", ran.out.partition("Commands:")[2], re.MULTILINE)
+    assert [*COMMANDS, *GROUPS] == re.findall(r"^  (\w+)   ?\w? ?.*", ran.out.partition("Commands:")[2], re.MULTILINE)
 
 
 def test_version() -> None:

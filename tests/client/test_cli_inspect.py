@@ -9,11 +9,12 @@ import pytest
 from commands import case, ct, platemark
 
 import builders
-from platemark import cbor, key_files
+from platemark import cbor, key_files, statement
 from platemark.attributes import commit
 from platemark.chain import ChainState
 from platemark.enrolment import request_enrolment
 from platemark.keys import generate
+from platemark.policy_change import Changes, encode_proposal, propose
 
 K = bytes(range(32))
 SECRET = "Doe^Jane"
@@ -38,6 +39,9 @@ def _files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "whole": disclosure.to_bytes(),
         "openings": disclosure.open("patient_name").to_bytes(),
         "request": request.to_bytes(),
+        "proposal": encode_proposal(
+            propose([statement.decode(made.log.statements[0])], made.log.id, Changes(add_keys=[key.spki]))
+        ),
         "state": ChainState(builders.key("a").kid, "https://a.example/b", 7).to_bytes(),
     }
     for name, content in contents.items():
@@ -54,6 +58,7 @@ SORTS = {
     "whole": "disclosure",
     "openings": "disclosure",
     "request": "enrolment request",
+    "proposal": "policy proposal",
     "state": "chain state",
     "plain": "private key",
     "public": "public key",

@@ -24,3 +24,11 @@ def test_what_a_folder_leaves_out_is_said(tmp_path: Path, capsys: pytest.Capture
         f"{tmp_path / 'linked'}: left out: a link to a folder; name it to have it walked",
         f"{tmp_path / 'pipe'}: left out: not a file",
     ]
+
+
+@pytest.mark.parametrize("suffix", [".statement", ".evidence", ".receipt", ".scitt"])
+def test_our_own_files_are_no_images(tmp_path: Path, suffix: str) -> None:
+    """What a command of ours wrote beside an image is not taken for one."""
+    for name in ("a.png", f"a.png{suffix}"):
+        (tmp_path / name).write_bytes(b"a")
+    assert [each.image.name for each in media.find([tmp_path], out=None)] == ["a.png"]

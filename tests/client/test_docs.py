@@ -9,6 +9,7 @@ import pytest
 from platemark import evidence, kinds, report, trust, verdict
 from platemark.attributes import KINDS as ATTRIBUTE_TYPES
 from platemark.attributes import REGISTRY
+from platemark.audit import CODES
 from platemark.capture import measure
 from platemark.rungs import HEADER_BINDING, RUNGS
 from platemark.verify import verify
@@ -126,3 +127,11 @@ def test_readme_output_is_real() -> None:
     )
     lines = iter(report.to_text(found).splitlines())
     assert [line for line in shown if line not in lines] == []
+
+
+def test_findings_table() -> None:
+    """proto/audit.md section 3 is the closed list of platemark.audit.CODES with its severities."""
+    rows = re.findall(
+        r"^\| ([a-z-]+(?:, [a-z-]+)*) \| (critical|warning|notice) \|", text("proto/audit.md"), re.MULTILINE
+    )
+    assert sorted((code, severity) for codes, severity in rows for code in codes.split(", ")) == sorted(CODES.items())

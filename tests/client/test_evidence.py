@@ -26,7 +26,9 @@ FULL = Evidence(
     disclosure=b"disclosure",
     receipts=(b"receipt 0", b"receipt 1"),
     keystate=Keystate(Proven(b"keystate", b"proof"), b"leaf"),
-    stamped=Stamped(b"checkpoint", b"path", (Stamp(b"response 0"), Stamp(b"response 1", (b"crl 0", b"crl 1")))),
+    stamped=Stamped(
+        b"checkpoint", b"path", (Stamp(b"response 0"), Stamp(b"response 1", (b"crl 0", b"crl 1"), (b"renewal",)))
+    ),
     unknown={"receipt.cbor": b"of a later release", "time/0.ers": b"", "zz": b"z"},
 )
 PLAIN = Evidence(record=Proven(b"record", b"proof"), enrolments=(), policies=())
@@ -35,12 +37,19 @@ DATA = FULL.to_bytes()
 _PROVEN = st.builds(Proven, st.binary(max_size=30), st.binary(max_size=30))
 _CHAIN = st.lists(_PROVEN, max_size=12).map(tuple)
 _STAMPS = st.lists(
-    st.builds(Stamp, st.binary(max_size=30), st.lists(st.binary(max_size=9), max_size=11).map(tuple)),
+    st.builds(
+        Stamp,
+        st.binary(max_size=30),
+        st.lists(st.binary(max_size=9), max_size=11).map(tuple),
+        st.lists(st.binary(max_size=9), max_size=2).map(tuple),
+    ),
     min_size=1,
     max_size=12,
 ).map(tuple)
 _NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,9}(/[a-z0-9][a-z0-9._-]{0,9}){0,2}", fullmatch=True).filter(
-    lambda name: name not in FULL.members() and name != "mimetype" and not evidence._NUMBERED.fullmatch(name)
+    lambda name: (
+        name not in evidence._SINGLE | FULL.members().keys() | {"mimetype"} and not evidence._NUMBERED.fullmatch(name)
+    )
 )
 EVIDENCE = st.builds(
     Evidence,
@@ -300,6 +309,7 @@ HOSTILE: list[tuple[str, Callable[[], bytes]]] = [
     ("a stamp without consistency", lambda: _extended(**{"time/checkpoint": b"x", "time/0.tsr": b"x"})),
     ("stamps from 1", lambda: _stamped(**{"time/2.tsr": b"x"})),
     ("a revocation list of no stamp", lambda: _stamped(**{"time/1-0.crl": b"x"})),
+    ("a renewal of no stamp", lambda: _stamped(**{"time/1-0.renewal": b"x"})),
     ("revocation lists from 1", lambda: _stamped(**{"time/0-1.crl": b"x"})),
     ("conditions no CBOR", _replaced("conditions.cbor", b"\xff")),
     ("conditions empty", _replaced("conditions.cbor", b"")),

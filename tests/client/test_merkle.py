@@ -477,3 +477,25 @@ def test_a_split_between_leaf_and_sibling_is_not_moved() -> None:
     verifier.verify(1, LEAVES[1], (LEAVES[0],))
     with pytest.raises(ProofError, match="leaf hash is not a digest"):
         verifier.verify(0, LEAVES[0] + LEAVES[1][:1], (LEAVES[1][1:],))
+
+
+@pytest.mark.parametrize("new", range(2, 34))
+def test_a_consistency_path_leads_to_the_newer_root(new: int) -> None:
+    """From the older root alone, the path leads to the newer one; from another older root to nothing."""
+    for old in range(1, new):
+        path = reference.consistency_path(LEAVES[:new], old)
+        found = merkle.root_from_consistency(old_size=old, new_size=new, old_root=ROOTS[old], path=path)
+        assert found == ROOTS[new]
+        for wrong in (path[:-1], [*path, LEAVES[0]]):
+            with pytest.raises(ProofError):
+                merkle.root_from_consistency(old_size=old, new_size=new, old_root=ROOTS[old], path=wrong)
+        if old & (old - 1):  # a perfect older tree is itself the first digest, so that any root leads somewhere
+            with pytest.raises(ProofError, match="another old root"):
+                merkle.root_from_consistency(old_size=old, new_size=new, old_root=ROOTS[old - 1], path=path)
+
+
+@pytest.mark.parametrize(("old", "new"), [(0, 2), (2, 2), (3, 2), (-1, 2)])
+def test_sizes_between_which_no_path_leads(old: int, new: int) -> None:
+    """There is a newer root only for 0 < old < new."""
+    with pytest.raises(ProofError, match="old size"):
+        merkle.root_from_consistency(old_size=old, new_size=new, old_root=ROOTS[2], path=[LEAVES[0]])

@@ -123,6 +123,8 @@ REFUSED: list[tuple[str, bytes, str]] = [
     ("an attached payload", changed(_set("payload", to=bytes(32))), "payload"),
     ("a header that is no byte string", cose.TAG + cbor.encode([1, {396: {-1: [b""]}}, None, bytes(64)]), "protected"),
     ("an empty header", changed(_set("header", to=b"")), "protected"),
+    ("maps in maps", b"\xd2\x84\x40" + b"\xa1\x00" * 4000, "unprotected"),
+    ("maps in maps in the header", cose.TAG + cbor.encode([b"\xa1\x00" * 4000, {}, None, b""]), "protected"),
     ("trailing bytes in the header", changed(_set("header", to=cbor.encode({1: EDDSA}) + b"\x00")), "protected"),
     ("a label twice", _twice(inclusion()), "protected"),
     ("crit", changed(_set("header", 2, to=[395])), "protected.2"),

@@ -10,7 +10,7 @@ from platemark import cbor, cose, transparent
 from platemark.errors import CoseError, ReceiptError
 
 STATEMENT = cose.sign({cose.KID: b"kid"}, b"payload", key("alice", "ed25519"))
-RECEIPTS = [inclusion(), inclusion(algorithm="mldsa44"), consistency()]
+RECEIPTS = [inclusion(), inclusion(algorithm="p256"), consistency()]
 
 
 def _header_end() -> int:

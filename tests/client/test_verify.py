@@ -39,6 +39,7 @@ def test_a_capture_by_an_enrolled_key_matches() -> None:
         "log": "ledger.example/xray",
         "log_id": record.id.hex(),
         "log_size": 3,
+        "log_signatures": "Ed25519",
         "media": "image/png",
         "origin": "modality-signed",
         "role": "modality",

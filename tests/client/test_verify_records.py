@@ -102,10 +102,10 @@ def test_conditions_are_shown_as_reported() -> None:
 def test_members_of_a_later_release_are_listed() -> None:
     """B7: they are named as not read, and change nothing."""
     given, trust = _good()
-    later = replace(given, unknown={"receipt.cbor": b"\xff", "time/0.tsr": b""})
+    later = replace(given, unknown={"receipt.cbor": b"\xff", "time/0.ers": b""})
     read = evidence.from_bytes(later.to_bytes())
     verdict = _judge((read, trust))
-    assert (verdict.result, verdict.unread) == ("MATCHES RECORD", ("receipt.cbor", "time/0.tsr"))
+    assert (verdict.result, verdict.unread) == ("MATCHES RECORD", ("receipt.cbor", "time/0.ers"))
 
 
 def test_disclosed_values_are_shown_once_everything_holds() -> None:

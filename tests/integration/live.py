@@ -126,9 +126,9 @@ class Live:
         log = place.directory / "serve.log"
         command = [*PROGRAM, "serve", str(place.directory), "--listen", "127.0.0.1:0", "--json", *options]
         with log.open("a") as errors:
-            process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment(changes)
-            )
+            # Sizes and indices are what a test makes them, unless it asks for the log's own statements.
+            env = environment({"KEYSTATE_INTERVAL": "0", **changes})
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env)
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
@@ -139,7 +139,7 @@ class Live:
 
     def client(self, **options: Any) -> LedgerClient:
         """A verifying client, closed together with the ledger."""
-        client = LedgerClient(self.address, trusted=self.place.trusted, **options)
+        client = LedgerClient(self.address, **{"trusted": self.place.trusted, **options})
         self.clients.append(client)
         return client
 

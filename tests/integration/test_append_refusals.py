@@ -118,7 +118,7 @@ def _unknown_field(live: Live) -> bytes:
         (_too_early, "PERMISSION_DENIED", "NOT_YET_VALID", "payload"),
         (_revoked, "PERMISSION_DENIED", "REVOKED", "protected.4"),
         (_enrolled_twice, "ALREADY_EXISTS", "ALREADY_ENROLLED", "payload.key"),
-        (_revoked_twice, "ALREADY_EXISTS", "ALREADY_REVOKED", "payload.effective"),
+        (_revoked_twice, "ALREADY_EXISTS", "ALREADY_REVOKED", "payload.kid"),
         (_unknown_target, "FAILED_PRECONDITION", "UNKNOWN_TARGET", "payload.kid"),
     ],
 )

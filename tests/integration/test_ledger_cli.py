@@ -34,7 +34,7 @@ def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
 def test_init_makes_keys_that_only_their_owner_reads_and_a_trust_file_that_names_the_log(place: Place) -> None:
     """What init leaves is what its output says, and the trust file leads to leaf 0."""
     keys = sorted(place.directory.glob("*/*.key"))
-    assert [path.name for path in keys] == ["log.key", "policy-1.key", "registrar.key"]
+    assert [path.name for path in keys] == ["log-mldsa44.key", "log.key", "policy-1.key", "registrar.key"]
     assert {stat.S_IMODE(path.stat().st_mode) for path in keys} == {0o600}
     (log,) = trust.parse((place.directory / "trust.toml").read_bytes()).logs
     assert (log.id.hex(), log.origin, log.threshold) == (place.facts["log_id"], ORIGIN, 1)

@@ -34,6 +34,10 @@ def settings(draw: st.DrawFn) -> Settings:
         workers=draw(st.integers(1, 64)),
         drain=draw(st.floats(0, 600)),
         reflection=draw(st.booleans()),
+        http_listen=draw(st.none() | st.sampled_from(["127.0.0.1:0", "[::1]:65535"])),
+        log_key_pq=draw(st.none() | _paths),
+        witness_policy=draw(st.none() | _paths),
+        tsa=tuple(draw(st.lists(_names.map(lambda name: f"https://tsa.example/{name}"), max_size=3, unique=True))),
     )
 
 
@@ -42,6 +46,13 @@ def test_the_file_that_is_written_says_the_same_settings(chosen: Settings) -> No
     """to_toml and load are inverse, with every character that a path may have."""
     text = config.to_toml(chosen, BASE)
     assert config.parse(text, BASE) == chosen
+
+
+def test_a_list_in_the_environment_is_divided_by_spaces() -> None:
+    """And replaces the one of the file."""
+    environ = {"PLATEMARK_LEDGER_TSA": "https://a.example  https://b.example"}
+    chosen = config.parse('origin = "a.test"\ntsa = ["https://c.example"]\n', BASE, environ)
+    assert chosen.tsa == ("https://a.example", "https://b.example")
 
 
 @given(settings())
@@ -71,6 +82,12 @@ def test_every_setting_has_a_unit_and_a_reason_and_no_secret() -> None:
         ({"anchor": Path("data/anchor")}, "anchor"),
         ({"anchor": Path("data")}, "anchor"),
         ({"workers": 65}, "workers"),
+        ({"http_listen": "0.0.0.0:80"}, "http_listen"),
+        ({"http_listen": "localhost"}, "http_listen"),
+        ({"publish_interval": 0.0}, "publish_interval"),
+        ({"tsa": ("tsa.example",)}, "tsa"),
+        ({"tsa": ("https://tsa.example", "https://tsa.example")}, "tsa"),
+        ({"tsa_crl": ("crl.der",)}, "tsa_crl"),
         ({"lock_limit": float("inf")}, "lock_limit"),
     ],
 )
@@ -90,6 +107,9 @@ def test_settings_that_cannot_be_used_together_are_refused_by_name(changes: dict
         ("data = 5", "data"),
         ('data = ""', "data"),
         ("drain = []", "drain"),
+        ('tsa = "https://tsa.example"', "tsa"),
+        ("tsa = [1]", "tsa"),
+        ('tsa = [""]', "tsa"),
         ("colour = 1", "colour"),
         ("[server]\nworkers = 1", "server"),
         ("workers =", "config"),

@@ -29,6 +29,7 @@ RPCS = (
     "GetStatement",
     "ListStatements",
     "Lookup",
+    "WatchCheckpoints",
 )
 
 
@@ -126,7 +127,7 @@ def test_reflection_shows_the_ledger_with_exactly_its_rpcs(live: Live) -> None:
 
 def _call(channel: grpc.Channel, rpc: str, raw: bytes) -> list[bytes]:
     """The answers to raw request bytes, as raw bytes."""
-    if rpc == "ListStatements":
+    if rpc in {"ListStatements", "WatchCheckpoints"}:
         stream: grpc.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(f"/{SERVICE}/{rpc}")
         return list(stream(raw))
     call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/{rpc}")

@@ -1,5 +1,6 @@
 """What enters the log, what is refused and with which code, and what is logged with a condition."""
 
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from builders import BEGIN, CAMERA, END, MODALITY, NOW, REGISTRAR, Party
 from platemark import evidence, keys, statement
 from platemark.cbor import Value
 from platemark.errors import StatementError
+from platemark_ledger import admission
 from platemark_ledger.conditions import CONDITIONS, bits_of, conditions_of
 from platemark_ledger.errors import REFUSALS, Refusal, RequestError
 from platemark_ledger.opening import Ledger
@@ -248,15 +250,15 @@ def test_a_revoked_key_is_refused_above_its_revocation(bench: Bench) -> None:
     assert [len(record.at(index)) for index in (1, 2, 3, 4)] == [0, 1, 1, 0]
 
 
-def test_a_revocation_may_be_moved_back_in_time_only(bench: Bench) -> None:
-    """A second revocation counts when it says that the key was lost earlier."""
+def test_a_key_is_revoked_once(bench: Bench) -> None:
+    """A second revocation, above all one with an earlier effective time, is refused: nobody takes back what had been proven."""
     bench.enrolled(MODALITY)
-    later, same, earlier = (bench.log.revoke(MODALITY, effective=NOW + change) for change in (0, 0, -SECOND))
-    outcomes = bench.say(later, same, earlier)
-    assert refusal(outcomes[1]) == ("already-revoked", "payload.effective")
+    first, *others = (bench.log.revoke(MODALITY, effective=NOW + change) for change in (0, 0, -SECOND, SECOND))
+    outcomes = bench.say(first, *others)
+    assert [refusal(each) for each in outcomes[1:]] == [("already-revoked", "payload.kid")] * 3
     record = bench.ledger.key(MODALITY.key.kid)
     assert record is not None
-    assert [each.effective for each in record.revocations] == [NOW, NOW - SECOND]
+    assert [each.effective for each in record.revocations] == [NOW]
 
 
 def test_a_revoked_registrar_enrols_nobody(bench: Bench) -> None:
@@ -272,6 +274,21 @@ def test_an_enrolled_registrar_enrols(bench: Bench) -> None:
     bench.enrolled(second, "registrar")
     (outcome,) = bench.say(bench.log.enrol(MODALITY, by=second))
     assert isinstance(outcome, Logged)
+
+
+def test_a_revoked_enrolled_registrar_enrols_nobody(bench: Bench) -> None:
+    """What it enrolled before its revocation stays, in the same batch as in any other; what it enrols after that is refused."""
+    second, early, late = (builders.party(name) for name in ("second-registrar", "early", "late"))
+    bench.enrolled(second, "registrar")
+    outcomes = bench.say(
+        bench.log.enrol(early, by=second),
+        bench.log.revoke(second, effective=NOW + SECOND),
+        bench.log.enrol(late, by=second),
+        bench.log.capture(by=early),
+    )
+    assert [type(outcome) for outcome in outcomes] == [Logged, Logged, Refusal, Logged]
+    assert refusal(outcomes[2]) == ("revoked", "protected.4")
+    assert bench.ledger.key(late.key.kid) is None
 
 
 def test_a_repeat_gets_the_first_answer_whatever_its_signature(bench: Bench) -> None:
@@ -335,7 +352,7 @@ def test_what_is_wrong_with_a_chain_is_logged_and_noted(bench: Bench) -> None:
     assert [codes(outcome) for outcome in outcomes] == [
         [],
         ["gap"],
-        ["late"],
+        ["late", "prev-mismatch"],
         ["fork"],
         ["prev-mismatch"],
         ["gap"],
@@ -484,3 +501,96 @@ def test_a_policy_key_that_was_a_registrar_is_withdrawn_by_a_policy_alone(tmp_pa
         "unknown-target",
         "logged",
     ]
+
+
+def test_a_late_statement_is_compared_with_what_the_key_signed_after_it(bench: Bench) -> None:
+    """A clone that fills a place whose true statement is still on the way is found out; the true one is not."""
+    bench.enrolled(MODALITY)
+    first = chained(bench, 0, 0, None)
+    true = [chained(bench, 0, seq, first, content=b"true %d" % seq) for seq in (1, 4)]
+    after = [chained(bench, 0, seq, place) for seq, place in zip((2, 5), true, strict=True)]
+    clone = chained(bench, 0, 1, first, content=b"a clone")
+    outcomes = bench.say(first, *after, clone, true[0], true[1])
+    assert [codes(outcome) for outcome in outcomes] == [
+        [],
+        ["gap"],
+        ["gap"],
+        ["late", "prev-mismatch"],
+        ["fork"],
+        ["late"],
+    ]
+
+
+def test_a_late_statement_is_found_out_whatever_the_batches(bench: Bench) -> None:
+    """What was committed before says the same as what is in the same batch."""
+    bench.enrolled(MODALITY)
+    first = chained(bench, 0, 0, None)
+    true, clone = (chained(bench, 0, 1, first, content=content) for content in (b"true", b"a clone"))
+    after = chained(bench, 0, 2, true)
+    found = [codes(bench.say(each)[0]) for each in (first, after, clone, true)]
+    assert found == [[], ["gap"], ["late", "prev-mismatch"], ["fork"]]
+
+
+def test_a_late_statement_that_one_of_a_fork_names_is_no_mismatch(bench: Bench) -> None:
+    """After a fork at the place after it, one of the two goes on from the late one."""
+    bench.enrolled(MODALITY)
+    first = chained(bench, 0, 0, None)
+    late, other = (chained(bench, 0, 1, first, content=content) for content in (b"1", b"2"))
+    after = [chained(bench, 0, 2, place, content=b"%d" % place) for place in (other, late)]
+    bench.say(first, after[0])
+    assert [codes(outcome) for outcome in bench.say(after[1], late)] == [["fork"], ["late"]]
+
+
+def test_a_late_statement_is_compared_with_a_bounded_number(monkeypatch: pytest.MonkeyPatch, bench: Bench) -> None:
+    """Of a place with forks without number those with the least ids are looked at, committed or not."""
+    monkeypatch.setattr(admission, "MAX_COMPARED", 2)
+    bench.enrolled(MODALITY)
+    first = chained(bench, 0, 0, None)
+    places = [chained(bench, 0, 1, first, content=b"%d" % number) for number in range(4)]
+    after = [chained(bench, 0, 2, place, content=b"after %d" % place) for place in places]
+    ids = [statement.decode(bench.log.statements[each]).id for each in after]
+    order = sorted(range(4), key=ids.__getitem__)
+    bench.say(first, after[order[0]], after[order[3]])
+    rest = [after[order[1]], after[order[2]]]
+    assert codes(bench.say(*rest, places[order[2]])[2]) == ["late", "prev-mismatch"]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_least_ids_are_the_ones_that_count(monkeypatch: pytest.MonkeyPatch, bench: Bench, rank: int) -> None:
+    """A late statement that one of the looked at names is no mismatch, whether that is committed or new."""
+    monkeypatch.setattr(admission, "MAX_COMPARED", 2)
+    bench.enrolled(MODALITY)
+    first = chained(bench, 0, 0, None)
+    places = [chained(bench, 0, 1, first, content=b"%d" % number) for number in range(4)]
+    after = [chained(bench, 0, 2, place, content=b"after %d" % place) for place in places]
+    order = sorted(range(4), key=lambda each: statement.decode(bench.log.statements[after[each]]).id)
+    bench.say(first, after[order[0]], after[order[3]])
+    assert codes(bench.say(after[order[2]], after[order[1]], places[order[rank]])[2]) == ["late"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_conditions_of_any_order_are_those_of_a_replay(bench: Bench, seed: int) -> None:
+    """Two keys at random places, naming anything as `prev`, in batches of any size: the definitions of the format hold."""
+    draw = random.Random(seed)
+    devices = [bench.enrolled(MODALITY), bench.enrolled(builders.party("modality-2"))]
+    made: list[int] = []
+    for number in range(80):
+        seq = draw.randrange(5)
+        prev = statement.decode(bench.log.statements[draw.choice(made)]).id if made else bytes(32)
+        made.append(
+            bench.log.capture(
+                b"%d" % number,
+                by=draw.choice(devices),
+                epoch=draw.randrange(3),
+                seq=seq,
+                prev=prev if seq else None,
+                at=NOW + draw.randrange(SECOND),
+            )
+        )
+    draw.shuffle(made)
+    noticed: set[str] = set()
+    while made:
+        count = draw.randrange(1, 12)
+        noticed |= {code for outcome in bench.say(*made[:count]) for code in codes(outcome)}
+        del made[:count]
+    assert noticed >= {"gap", "late", "fork", "prev-mismatch", "old-epoch", "clock-backwards"}

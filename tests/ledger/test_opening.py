@@ -12,11 +12,13 @@ import fakes
 from fakes import Founded
 from platemark import statement
 from platemark.checkpoint import Checkpoint
+from platemark.cosignature import CosignatureSigner
 from platemark.note import NoteSigner
-from platemark_ledger import genesis, lock
+from platemark_ledger import genesis, lock, published
 from platemark_ledger.anchor import Anchor, Anchored, create
 from platemark_ledger.errors import GenesisError, StartRefusedError
 from platemark_ledger.opening import Paths, look, open_ledger
+from platemark_ledger.published import Published
 from platemark_ledger.sequencer import Logged
 from platemark_ledger.signing import sign_checkpoint
 from platemark_ledger.store import Store, Table
@@ -223,6 +225,59 @@ def test_a_key_that_the_policy_does_not_list_is_refused(founded: Founded) -> Non
         with pytest.raises(StartRefusedError, match=message):
             open_ledger(founded.paths, signers=signers)
     founded.open().close()
+
+
+def publish(founded: Founded, row: Published) -> None:
+    """Write a published checkpoint past every check."""
+    store = Store.open(founded.paths.data)
+    with store.write() as transaction:
+        published.put(transaction, row)
+        transaction.commit()
+    store.close()
+
+
+def test_a_published_checkpoint_that_the_data_does_not_reach_is_refused(founded: Founded) -> None:
+    """It was seen, as the anchor's was: the log must not go on below it."""
+    publish(founded, Published(2, bytes(32), b"", 0))
+    with pytest.raises(StartRefusedError, match="published size 2, and the data ends at size 1"):
+        founded.open()
+
+
+def test_a_published_checkpoint_with_another_root_is_refused(founded: Founded) -> None:
+    """Another past was told."""
+    publish(founded, Published(1, bytes(32), b"", 0))
+    with pytest.raises(StartRefusedError, match="another one at size 1"):
+        founded.open()
+
+
+def test_a_damaged_published_checkpoint_is_refused(founded: Founded) -> None:
+    """The start says so, and not the first reader."""
+    store = Store.open(founded.paths.data)
+    with store.write() as transaction:
+        transaction.put(Table.PUBLISHED, bytes(7) + b"\x01", b"damaged")
+        transaction.commit()
+    store.close()
+    with pytest.raises(StartRefusedError, match="the published checkpoint of size 1 is damaged"):
+        founded.open()
+
+
+def test_a_second_log_key_has_to_be_in_the_policy(founded: Founded) -> None:
+    """An ML-DSA-44 key that the policy does not list, or of another log, signs nothing; one that it lists opens."""
+    stranger = CosignatureSigner(builders.ORIGIN, builders.LOG_KEY_PQ)
+    with pytest.raises(StartRefusedError, match="does not list the log key"):
+        open_ledger(founded.paths, signers=founded.signers, cosigner=stranger)
+    elsewhere = CosignatureSigner("other.example", builders.LOG_KEY_PQ)
+    with pytest.raises(StartRefusedError, match=r"the log key is for other\.example"):
+        open_ledger(founded.paths, signers=founded.signers, cosigner=elsewhere)
+
+
+def test_a_ledger_with_both_log_keys_opens(tmp_path: Path) -> None:
+    """Both are listed, and the checkpoints of the anchor have the one signature that they need."""
+    both = Founded.at(tmp_path, log=builders.Log(more_log_keys=[builders.LOG_KEY_PQ]))
+    ledger = both.open()
+    assert ledger.cosigner is not None
+    assert ledger.anchor.read().note.count("\u2014".encode()) == 1
+    ledger.close()
 
 
 def test_data_of_another_schema_is_refused(founded: Founded) -> None:

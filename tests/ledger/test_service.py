@@ -14,9 +14,11 @@ import pytest
 import fakes
 from platemark import statement
 from platemark.v1 import ledger_pb2 as pb
+from platemark_ledger.board import Board
 from platemark_ledger.opening import Ledger
 from platemark_ledger.receipts import Receipts
 from platemark_ledger.records import Found
+from platemark_ledger.seat import Seat
 from platemark_ledger.service import LedgerService, Limits
 
 
@@ -51,15 +53,18 @@ def test_a_search_by_id_never_holds_up_the_event_loop(
     """However long it takes, all other callers go on being served."""
     founded = fakes.Founded.at(tmp_path)
     ledger = founded.open()
-    limits = Limits(max_batch=1, max_page=1, max_list=1, list_time=1.0)
+    limits = Limits(max_batch=1, max_page=1, max_list=1, list_time=1.0, max_waiting=1)
     with fakes.sequencing(ledger) as sequencer, ThreadPoolExecutor(1, thread_name_prefix="read") as readers:
         receipts = _Noted(ledger)
-        service = LedgerService(sequencer, receipts, readers=readers, limits=limits)
+        seat = Seat(tmp_path / "seat")
+        board = Board(ledger, seat, witnessed=False)
+        service = LedgerService(sequencer, receipts, board, readers=readers, limits=limits)
         first = statement.decode(founded.log.statements[0]).id
 
         async def ask() -> None:
             await call(service, first)
 
         asyncio.run(ask())
+        seat.close()
     ledger.close()
     assert receipts.threads == ["read_0"]

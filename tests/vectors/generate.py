@@ -8,13 +8,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from vectors import formats, golden_files, records, times
+from vectors import audits, formats, golden_files, receipt_rows, records, times
 from vectors.shapes import VECTORS
 
 
 def main() -> None:
     """Write every file whose content differs and say so."""
-    for name, content in {**formats.files(), **records.files(), **times.files(), **golden_files.missing()}.items():
+    for name, content in {
+        **formats.files(),
+        **records.files(),
+        **receipt_rows.files(),
+        **times.files(),
+        **audits.files(),
+        **golden_files.missing(),
+    }.items():
         path = VECTORS / name
         if not path.exists() or path.read_bytes() != content:
             path.parent.mkdir(parents=True, exist_ok=True)

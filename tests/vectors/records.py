@@ -3,10 +3,11 @@
 import base64
 from typing import Any
 
-from builders import MODALITY, NOW, letters, measurement
+from builders import BEGIN, CAMERA, END, MODALITY, NOW, Log, letters, measurement, party
 from examples import FULL, minimal
 from platemark import attributes, cbor, statement, trust
 from platemark.errors import AttributeTreeError
+from platemark.keystate import KeyStates
 from platemark.kinds import KINDS
 from platemark.verdict import Verdict
 from platemark.verify import verify
@@ -26,6 +27,7 @@ def files() -> dict[str, bytes]:
         "attributes.json": _attributes(),
         "evidence.json": _evidence(),
         "verdict.json": _verdict(),
+        "keystate.json": _keystate(),
     }
 
 
@@ -199,3 +201,46 @@ def _outcome(verdict: Verdict) -> dict[str, Any]:
         "rung": verdict.rung,
         "facts": {name: str(value) for name, value in verdict.facts.items()},
     }
+
+
+def _keystate() -> bytes:
+    tests = table("client/test_keystate.py")
+    log, states = Log(), KeyStates()
+    for number, who in enumerate((MODALITY, CAMERA, *(party(f"device-{number}") for number in range(5)))):
+        log.enrol(who, role=("modality", "sensor", "gateway")[number % 3], not_before=BEGIN + number, not_after=END)
+    log.revoke(CAMERA, effective=NOW)
+    trees: list[dict[str, Any]] = []
+    for index, raw in enumerate(log.statements):
+        states.apply(statement.decode(raw), index)
+        tree = states.tree()
+        shown = [each for leaf in tree.leaves if (each := tree.show(leaf.kid)) is not None]
+        if shown:
+            trees.append(
+                {
+                    "size": index + 1,
+                    "root": tree.root.hex(),
+                    "count": tree.count,
+                    "leaves": [tagged(each.leaf.fields()) for each in shown],
+                    "members": [each.to_bytes().hex() for each in shown],
+                }
+            )
+    last = trees[-1]
+    swapped = zip(trees[-2]["members"], last["members"], strict=True)
+    unproven = [
+        {"name": f"key {number} before the revocation", "member": old, "root": last["root"], "count": last["count"]}
+        for number, (old, new) in enumerate(swapped)
+        if old != new
+    ]
+    unproven.append({"name": "count", "member": last["members"][0], "root": last["root"], "count": 8})
+    malformed = [(" ".join(changes), tests._member(**changes), field) for changes, field in tests.FAULTS]
+    return dump(
+        "Key states, proto/statement.md section 5.3",
+        "made here: a log that enrols seven keys and revokes one, its tree after every statement",
+        statements=[{"statement": raw.hex()} for raw in log.statements],
+        trees=trees,
+        unproven=unproven,
+        malformed=[
+            {"name": name, "member": member.hex(), "field": f"keystate/leaf.cbor.{field}".removesuffix(".")}
+            for name, member, field in malformed
+        ],
+    )

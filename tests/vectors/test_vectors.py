@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import hashlib
 import json
 import os
 import re
@@ -22,15 +23,19 @@ from platemark import (
     cose,
     evidence,
     keys,
+    keystate,
     merkle,
     note,
+    receipt,
     renewal,
     report,
     statement,
     tiles,
     tlog_proof,
+    transparent,
     trust,
 )
+from platemark.audit import AuditState, Frontier
 from platemark.errors import (
     AttributeTreeError,
     CborError,
@@ -41,14 +46,17 @@ from platemark.errors import (
     NoteError,
     PlatemarkError,
     ProofError,
+    ReceiptError,
     SignatureError,
+    StateError,
     TimeStampError,
     UnknownKindError,
+    UnsupportedReceiptError,
 )
 from platemark.timestamp import Authority, TimeStamp, verify_response
 from platemark.verify import verify
 from platemark_ledger import accesslog
-from vectors import formats, golden_files, records, times
+from vectors import audits, formats, golden_files, receipt_rows, records, times
 from vectors.shapes import VECTORS, tagged, unmeasured, untagged
 
 Row = dict[str, Any]
@@ -97,6 +105,56 @@ def _cose_unverified(row: Row) -> None:
     message, key = cose.decode(_bytes(row, "message")), keys.load_public(_bytes(row, "spki"))
     with pytest.raises((SignatureError, CoseError)):
         message.verify(key)
+
+
+def _receipts_inclusion(row: Row) -> None:
+    read = receipt.parse(_bytes(row, "receipt"))
+    root = read.verify_inclusion(_bytes(row, "entry"), keys.load_public(_bytes(row, "spki")))
+    assert isinstance(read.proof, receipt.Inclusion)
+    assert (read.proof.index, read.proof.size, root) == (row["index"], row["size"], _bytes(row, "root"))
+
+
+def _receipts_consistency(row: Row) -> None:
+    read = receipt.parse(_bytes(row, "receipt"))
+    root = read.verify_consistency(_bytes(row, "old_root"), keys.load_public(_bytes(row, "spki")))
+    assert isinstance(read.proof, receipt.Consistency)
+    assert (read.proof.old_size, read.proof.new_size, root) == (row["old_size"], row["new_size"], _bytes(row, "root"))
+
+
+def _receipts_malformed(row: Row) -> None:
+    for foreign in (False, True):
+        error = _refuses(ReceiptError, lambda: receipt.parse(_bytes(row, "bytes"), foreign=foreign))  # noqa: B023
+        assert error.field == row["part"]
+
+
+def _receipts_foreign(row: Row) -> None:
+    assert _refuses(ReceiptError, lambda: receipt.parse(_bytes(row, "bytes"))).field == row["part"]
+    assert receipt.parse(_bytes(row, "bytes"), foreign=True).foreign
+
+
+def _receipts_unsupported(row: Row) -> None:
+    _refuses(UnsupportedReceiptError, lambda: receipt.parse(_bytes(row, "bytes")))
+
+
+def _receipts_unproven(row: Row) -> None:
+    read = receipt.parse(_bytes(row, "receipt"))
+    with pytest.raises((SignatureError, ReceiptError)):
+        read.verify_inclusion(_bytes(row, "entry"), keys.load_public(_bytes(row, "spki")))
+
+
+def _receipts_transparent(row: Row) -> None:
+    carried = [bytes.fromhex(each) for each in row["receipts"]]
+    assert transparent.attach(_bytes(row, "statement"), carried) == _bytes(row, "whole")
+    assert transparent.detach(_bytes(row, "whole")) == (_bytes(row, "statement"), tuple(carried))
+
+
+def _receipts_unwrapped(row: Row) -> None:
+    carried = tuple(bytes.fromhex(each) for each in row["receipts"])
+    assert transparent.detach(_bytes(row, "whole")) == (_bytes(row, "statement"), carried)
+
+
+def _receipts_refused(row: Row) -> None:
+    assert _refuses(ReceiptError, lambda: transparent.detach(_bytes(row, "bytes"))).field == row["part"]
 
 
 def _keys_accepted(row: Row) -> None:
@@ -205,6 +263,22 @@ def _chain(row: Row, remembered: accesslog.Head | None = None) -> accesslog.Chai
         return accesslog.verify(1, paths, remembered=remembered)
 
 
+def _audit_accepted(row: Row) -> None:
+    state = AuditState.parse(row["state"].encode(), origin=row["origin"])
+    frontier = Frontier()
+    for index in range(row["entries"]):
+        frontier.add(merkle.leaf_hash(hashlib.sha256(str(index).encode()).digest()))
+    assert state.frontier is not None
+    assert (state.size, state.frontier.rows) == (row["entries"], frontier.rows)
+    assert state.note is not None
+    assert checkpoint.parse(state.note).checkpoint.root == frontier.root()
+    assert json.loads(state.to_bytes()) == json.loads(row["state"])
+
+
+def _audit_refused(row: Row) -> None:
+    _refuses(StateError, lambda: AuditState.parse(row["state"].encode(), origin=row["origin"]))
+
+
 def _access_log_whole(row: Row) -> None:
     chain = _chain(row)
     assert [getattr(chain, name) for name in row if name not in {"name", "files"}] == [
@@ -280,6 +354,32 @@ def _verdict_verdicts(row: Row) -> None:
     facts = {name: str(value) for name, value in verdict.facts.items()}
     found = (letters(verdict), verdict.result, verdict.exit_code, verdict.rung, facts)
     assert found == tuple(row[name] for name in ("checks", "result", "exit_code", "rung", "facts"))
+
+
+def _keystate_statements(row: Row) -> None:
+    assert statement.decode(_bytes(row, "statement")).kind in {"policy", "enrol", "revoke"}
+
+
+def _keystate_trees(row: Row) -> None:
+    states = keystate.KeyStates()
+    for index, each in enumerate(_load("keystate")["statements"][: row["size"]]):
+        states.apply(statement.decode(_bytes(each, "statement")), index)
+    tree = states.tree()
+    assert (tree.root, tree.count) == (_bytes(row, "root"), row["count"])
+    assert [tagged(leaf.fields()) for leaf in tree.leaves] == row["leaves"]
+    for leaf, member in zip(tree.leaves, row["members"], strict=True):
+        shown = keystate.decode_shown(bytes.fromhex(member))
+        shown.verify(root=tree.root, count=tree.count)
+        assert (shown.leaf, shown.to_bytes().hex()) == (leaf, member)
+
+
+def _keystate_unproven(row: Row) -> None:
+    shown = keystate.decode_shown(_bytes(row, "member"))
+    _refuses(ProofError, lambda: shown.verify(root=_bytes(row, "root"), count=row["count"]))
+
+
+def _keystate_malformed(row: Row) -> None:
+    assert _refuses(EvidenceError, lambda: keystate.decode_shown(_bytes(row, "member"))).field == row["field"]
 
 
 def _authorities(row: Row) -> list[Authority]:
@@ -374,7 +474,13 @@ def test_every_vector_has_its_outcome(name: str, group: str) -> None:
 
 @functools.cache
 def _generated() -> dict[str, bytes]:
-    return {**formats.files(), **records.files(), **times.files()}
+    return {
+        **formats.files(),
+        **records.files(),
+        **receipt_rows.files(),
+        **times.files(),
+        **audits.files(),
+    }
 
 
 @pytest.mark.parametrize("name", FILES)

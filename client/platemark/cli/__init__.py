@@ -1,4 +1,4 @@
-"""The command line: `platemark keygen | enrol | sign | submit | capture | lookup | fetch | verify | inspect`.
+"""The command line: `platemark keygen | enrol | sign | submit | capture | lookup | fetch | verify | inspect | audit | monitor`.
 
 One module per group of commands. Commands import what they need when they run, so that an install without gRPC and
 without decoders verifies.

@@ -13,7 +13,21 @@ from typing import Annotated
 import typer
 
 from platemark import __version__
-from platemark.cli import capture, enrol, fetch, inspection, keygen, output, verify, witness
+from platemark.cli import (
+    audit,
+    capture,
+    enrol,
+    fetch,
+    inspection,
+    keygen,
+    monitor,
+    output,
+    policy,
+    receipt,
+    revoke,
+    verify,
+    witness,
+)
 from platemark.errors import DecoderMissingError, PlatemarkError
 
 __all__ = ["app", "main"]
@@ -28,9 +42,9 @@ app = typer.Typer(
     help=(
         "Check whether an image is the one that a known device registered, offline; and register images.\n\n"
         "Every command takes --help, which shows an example, and --json.\n\n"
-        "Exit codes: verify has its own (see there). Everywhere: 0 done; 1 done in part, something was refused or could "
-        "not be captured; 2 usage or unreadable input, one line on standard error says why; 5 no ledger answered, later "
-        "may help; 70 a fault of this program; "
+        "Exit codes: verify and audit have their own (see there). Everywhere: 0 done; 1 done in part, something was "
+        "refused or could not be captured; 2 usage or unreadable input, one line on standard error says why; 5 no ledger "
+        "answered, later may help; 70 a fault of this program; "
         "130 interrupted."
     ),
     no_args_is_help=True,
@@ -70,6 +84,7 @@ def _paragraphs(text: str) -> str:
 _COMMANDS: dict[str, Callable[..., None]] = {
     "keygen": keygen.keygen,
     "enrol": enrol.enrol,
+    "revoke": revoke.revoke,
     "sign": capture.sign,
     "submit": capture.submit,
     "capture": capture.capture,
@@ -77,6 +92,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "fetch": fetch.fetch,
     "verify": verify.verify,
     "inspect": inspection.inspect,
+    "audit": audit.audit,
+    "monitor": monitor.monitor,
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name, help=_help(_command))(_command)
@@ -85,6 +102,16 @@ _witness = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 for _name, _command in witness.COMMANDS.items():
     _witness.command(_name, help=_help(_command))(_command)
 app.add_typer(_witness, name="witness", help=_paragraphs(witness.HELP))
+
+_policy = typer.Typer(help=policy.__doc__, no_args_is_help=True, rich_markup_mode=None)
+for _name, _command in policy.COMMANDS.items():
+    _policy.command(_name, help=_help(_command))(_command)
+app.add_typer(_policy, name="policy")
+
+_receipts = typer.Typer(help=receipt.HELP, no_args_is_help=True, rich_markup_mode=None)
+for _name, _command in receipt.COMMANDS.items():
+    _receipts.command(_name, help=_help(_command))(_command)
+app.add_typer(_receipts, name="receipt")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from platemark.rpc.sync import LedgerClient
     from platemark.trust import Trust
 
-__all__ = ["Connection", "MissingExtraError", "load_trust"]
+__all__ = ["Connection", "MissingExtraError", "identify", "load_trust"]
 
 
 class MissingExtraError(PlatemarkError):
@@ -58,7 +58,7 @@ class Connection:
                 yield client
             return
         with LedgerClient(self.server, tls=self._tls()) as client:
-            origin, keys = _identify(client, self.trusted, self.server)
+            origin, keys = identify(client, self.trusted, self.server)
         with LedgerClient(self.server, tls=self._tls(), trusted=Trusted(keys, origin)) as client:
             yield client
 
@@ -89,7 +89,7 @@ def load_trust(path: Path | None) -> Trust | None:
         raise TrustError(f"{path}: {error.field}", error.reason) from None
 
 
-def _identify(client: LedgerClient, trusted: Trust, server: str) -> tuple[str, tuple[NoteVerifier, ...]]:
+def identify(client: LedgerClient, trusted: Trust, server: str) -> tuple[str, tuple[NoteVerifier, ...]]:
     """The origin and log keys of the ledger, by its proven policies. Raises TrustError and what a lying ledger earns."""
     first = client.evidence(index=0)
     identity = statement.decode(first.content.record.statement).id

@@ -17,11 +17,12 @@ from platemark import (
     evidence,
     key_files,
     keys,
+    policy_change,
     statement,
     tlog_proof,
     trust,
 )
-from platemark.cli import passphrases
+from platemark.cli import passphrases, policy_text
 from platemark.errors import FormatError, KeyFileError, PlatemarkError, UnknownKindError
 from platemark.report import format_time
 
@@ -197,6 +198,8 @@ def _map(data: bytes, reveal: bool) -> Described | None:
             "key": _key(request.verifier),
             "proof": "verified: the holder of this key made the request",
         }
+    if "threshold" in content:
+        return {"file": "policy proposal"} | policy_text.facts(policy_change.decode_proposal(data))
     return _disclosure(data, reveal=reveal, values=reveal)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from platemark import attributes, files, statement
+from platemark import attributes, files
 from platemark.chain import Chain
 from platemark.cli import output
 from platemark.cli.connect import Connection, load_trust
@@ -30,6 +30,7 @@ from platemark.cli.options import (
     parse_attributes,
 )
 from platemark.cli.passphrases import open_key
+from platemark.cli.registrar import open_log, registrar_chain, send
 from platemark.cli.times import parse_time
 from platemark.enrolment import (
     MAX_REQUEST,
@@ -38,13 +39,12 @@ from platemark.enrolment import (
     enrolment_payload,
     request_enrolment,
 )
-from platemark.errors import FormatError, RpcError, StateError
+from platemark.errors import FormatError
 from platemark.files import FileError
 
 if TYPE_CHECKING:
     from platemark.attributes import AttributeValue
     from platemark.rpc.model import Logged
-    from platemark.rpc.sync import LedgerClient
     from platemark.statement import Statement
 
 __all__ = ["Role", "enrol"]
@@ -143,19 +143,15 @@ def enrol(
     facts = parse_attributes(attribute)
     target = out or (key or cast("Path", request)).with_suffix(".enrolment")
     with connection.open() as client:
-        policy = statement.decode(client.statement(index=0).statement.statement)
-        if named is not None and named != policy.id:
-            raise FormatError("log", f"the ledger at {server} is {policy.id.hex()}, not {named.hex()}")
+        opened = open_log(client, server, named=named)
         if key is not None:
-            asked = _ask(key, passphrase_file, device=device, role=role, log=policy.id)
+            asked = _ask(key, passphrase_file, device=device, role=role, log=opened.id)
         else:
             asked = decode_request(files.read(cast("Path", request), limit=MAX_REQUEST))
-            _agree(asked, device=device, role=role, log=policy.id)
-        signer = open_key(registrar, registrar_passphrase_file, variable="PLATEMARK_REGISTRAR_PASSPHRASE")
-        chain = Chain(registrar, signer)
-        chain.begin(issuer=registrar_uri or _issuer_in(policy, signer.kid, chain), role="registrar")
+            _agree(asked, device=device, role=role, log=opened.id)
+        chain = registrar_chain(registrar, registrar_passphrase_file, log=opened, uri=registrar_uri)
         signed = _sign(chain, asked, validity, facts, target, force=force)
-        logged = _send(client, signed, target)
+        logged = send(client, signed, target, what="enrolment")
     _report(logged, signed, target, as_json=as_json)
 
 
@@ -206,20 +202,6 @@ def _sign(
     return signed
 
 
-def _send(client: LedgerClient, signed: Statement, target: Path) -> Logged:
-    from platemark.rpc import RefusedError
-    from platemark.rpc.model import Refused
-
-    try:
-        outcome = client.append([signed.raw]).outcomes[0]
-    except RpcError as error:
-        output.note(f"the signed enrolment is {target}: platemark submit sends it again")
-        raise error from None
-    if isinstance(outcome, Refused):
-        raise RefusedError(f"the ledger refused the enrolment ({outcome.info}): {outcome.reason}", info=outcome.info)
-    return outcome
-
-
 def _report(logged: Logged, signed: Statement, target: Path, *, as_json: bool) -> None:
     payload = signed.payload
     key_id = hashlib.sha256(cast("bytes", payload["key"])).digest()
@@ -262,18 +244,6 @@ def _write_request(path: Path, asked: EnrolmentRequest, *, force: bool, as_json:
         return
     output.say(f"request  {output.printable(path)} (send it to a registrar; it holds no secret)")
     output.say(f"key id   {asked.verifier.kid.hex()} (read it to the registrar over another channel)")
-
-
-def _issuer_in(policy: Statement, kid: bytes, chain: Chain) -> str | None:
-    """The URI that the log's first policy gives this registrar, unless the key's state knows it already."""
-    if chain.state() is not None:
-        return None
-    for entry in cast("list[dict[str, object]]", policy.payload["registrars"]):
-        if hashlib.sha256(cast("bytes", entry["key"])).digest() == kid:
-            return str(entry["issuer"])
-    raise StateError(
-        "the log's policy names no registrar with this key; if it was enrolled as one, give --registrar-uri URI"
-    )
 
 
 def _validity(not_before: int | None, not_after: int | None, days: int | None) -> _Validity:

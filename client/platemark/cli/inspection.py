@@ -21,7 +21,8 @@ def inspect(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="A statement, evidence, disclosure, tlog-proof, checkpoint, trust file, key, state or enrolment request.",
+            help="A statement, evidence, disclosure, tlog-proof, checkpoint, trust file, key, state, enrolment request or "
+            "policy proposal.",
         ),
     ],
     *,

@@ -13,7 +13,20 @@ from platemark.files import FileError
 __all__ = ["Beside", "beside", "find"]
 
 # Our own files are no images, whatever folder they lie in.
-_OURS = (".statement", ".disclosure", ".evidence", ".enrolment", ".request", ".pem", ".pub", ".state", ".lock", ".tmp")
+_OURS = (
+    ".statement",
+    ".disclosure",
+    ".evidence",
+    ".receipt",
+    ".scitt",
+    ".enrolment",
+    ".request",
+    ".pem",
+    ".pub",
+    ".state",
+    ".lock",
+    ".tmp",
+)
 
 
 @dataclass(frozen=True)

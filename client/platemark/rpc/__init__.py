@@ -30,6 +30,7 @@ from platemark.rpc.model import (
     Refused,
     Stored,
     Wait,
+    What,
 )
 from platemark.rpc.retry import Retry
 from platemark.rpc.trusted import Trusted
@@ -62,4 +63,5 @@ __all__ = [
     "UnreachableError",
     "Violation",
     "Wait",
+    "What",
 ]

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["LedgerClient"]
 
 _WAITS = {model.Wait.LOGGED: pb.WAIT_LOGGED, model.Wait.WITNESSED: pb.WAIT_WITNESSED}
+_WHATS = {
+    model.What.LATEST: pb.WHAT_LATEST,
+    model.What.PUBLISHED: pb.WHAT_PUBLISHED,
+    model.What.WITNESSED: pb.WHAT_WITNESSED,
+}
 _Request_contra = TypeVar("_Request_contra", contravariant=True)
 _Reply_co = TypeVar("_Reply_co", covariant=True)
 _Selecting = TypeVar("_Selecting", pb.GetEvidenceRequest, pb.GetStatementRequest, pb.GetInclusionProofRequest)
@@ -92,13 +97,19 @@ class LedgerClient:
     ) -> model.Appended:
         """Append signed statements, at least one. Each has its own outcome; a refused one is no exception.
 
-        When this returns, every logged statement is on the ledger's disk and proven against the checkpoint. When it raises
-        UnavailableError or DeadlineError, nothing is known; appending the same bytes again is safe.
+        When this returns, every logged statement is on the ledger's disk and proven against the checkpoint, which with
+        `wait=WITNESSED` a quorum of witnesses has cosigned: the ledger's own quorum, and that of `trusted` if it has one. When it
+        raises UnavailableError or DeadlineError, nothing is known; appending the same bytes again is safe, and waits again.
         """
         sent = tuple(statements)
         request = pb.AppendRequest(statements=sent, wait=_WAITS[wait])
         reply = await self._call(self._stub.Append, request, timeout)
-        return replies.appended(reply, self._open(reply.checkpoint), sent)
+        signed = self._open(reply.checkpoint)
+        appended = replies.appended(reply, signed, sent)
+        # When everything was refused, there is nothing that witnesses had to see.
+        if wait is model.Wait.WITNESSED and any(isinstance(each, model.Logged) for each in appended.outcomes):
+            self._trusted.check_witnessed(signed)
+        return appended
 
     async def lookup(
         self,
@@ -221,10 +232,33 @@ class LedgerClient:
         reply = await self._call(self._stub.GetConsistencyProof, request, timeout)
         return replies.consistency(reply, self._open(reply.checkpoint), old_size=old_size, new_size=new_size)
 
-    async def checkpoint(self, *, timeout: float | None = None) -> SignedCheckpoint:
-        """The newest released checkpoint."""
-        reply = await self._call(self._stub.GetCheckpoint, pb.GetCheckpointRequest(), timeout)
-        return self._open(reply.checkpoint)
+    async def checkpoint(
+        self, what: model.What = model.What.LATEST, *, timeout: float | None = None
+    ) -> SignedCheckpoint:
+        """The newest checkpoint of a kind. Raises NotFoundError when there is none of it yet."""
+        reply = await self._call(self._stub.GetCheckpoint, pb.GetCheckpointRequest(what=_WHATS[what]), timeout)
+        return self._open_as(what, reply.checkpoint)
+
+    async def watch(
+        self, what: model.What = model.What.LATEST, *, above_size: int = 0
+    ) -> AsyncGenerator[SignedCheckpoint, None]:
+        """The newest checkpoint of a kind, if it is above a size, and every newer one that comes while the caller is ready.
+
+        Sizes only grow. It goes on for ever, over the ledger's own bound and lost connections; stop by leaving the loop.
+        """
+        size, failures = above_size, 0
+        while True:
+            request = pb.WatchCheckpointsRequest(what=_WHATS[what], above_size=size)
+            try:
+                async for reply in self._stub.WatchCheckpoints(request):
+                    signed = self._open_as(what, reply.checkpoint)
+                    if signed.checkpoint.size <= size:
+                        raise BadReplyError("checkpoint", f"size {signed.checkpoint.size} after {size}")
+                    size, failures = signed.checkpoint.size, 0
+                    yield signed
+            except grpc.aio.AioRpcError as error:
+                failures += 1
+                await self._pause_or_raise(error, failures, None)
 
     async def _call(
         self, method: _Method[_Request_contra, _Reply_co], request: _Request_contra, timeout: float | None
@@ -247,6 +281,12 @@ class LedgerClient:
         if not faults.may_repeat(ours) or failures >= self._retry.attempts or (left is not None and pause >= left):
             raise ours from error
         await self._sleep(pause)
+
+    def _open_as(self, what: model.What, message: pb.Checkpoint) -> SignedCheckpoint:
+        signed = self._open(message)
+        if what is model.What.WITNESSED:
+            self._trusted.check_witnessed(signed)
+        return signed
 
     def _open(self, message: pb.Checkpoint) -> SignedCheckpoint:
         signed = self._trusted.open(message.note)

@@ -57,9 +57,16 @@ class UnreachableError(UnavailableError):
 
 
 class DeadlineError(RpcError):
-    """No answer in the time given. Whether an append was logged is unknown; appending again is safe."""
+    """No answer in the time given. Whether an append was logged is unknown; appending again is safe.
+
+    `info` NOT_WITNESSED: the ledger itself says that the statements are logged, and that no quorum has cosigned in time.
+    """
 
     code = "deadline"
+
+    def __init__(self, reason: str, *, info: str = "") -> None:
+        super().__init__(reason)
+        self.info = info
 
 
 class RefusedError(RpcError):

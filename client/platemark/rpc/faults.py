@@ -51,9 +51,9 @@ def translate(error: AioRpcError, target: str = "the address") -> RpcError:
     # had not looked at yet.
     if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
         return _unavailable(text, target)
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineError(text)
     info, violations = _details(error)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineError(text, info=info)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         # The transport says both in this code: a message over the limit (never again), and too many calls (again).
         if "larger than" in text:

@@ -28,6 +28,7 @@ __all__ = [
     "Refused",
     "Stored",
     "Wait",
+    "What",
 ]
 
 
@@ -35,6 +36,14 @@ class Wait(enum.Enum):
     """Until when an append waits."""
 
     LOGGED = "logged"
+    WITNESSED = "witnessed"
+
+
+class What(enum.Enum):
+    """Which newest checkpoint: the anchored one, the published one, or the one that a quorum of witnesses has cosigned."""
+
+    LATEST = "latest"
+    PUBLISHED = "published"
     WITNESSED = "witnessed"
 
 

@@ -82,7 +82,8 @@ def evidence(
         content = bundle.from_members(members)
     except EvidenceError as error:
         raise BadReplyError(f"members.{error.field}", error.reason) from error
-    for each in (content.record, *content.enrolments, *content.policies, *content.revocation):
+    stated = () if content.keystate is None else (content.keystate.proven,)
+    for each in (content.record, *content.enrolments, *content.policies, *content.revocation, *stated):
         _check_proof(each, checkpoint)
     if id is not None and _id(content.record.statement, "members.statement.cose") != id:
         raise BadReplyError("members.statement.cose", "it is another statement than was asked for")

@@ -87,6 +87,7 @@ class LedgerClient:
     inclusion_proof = _blocking(client.LedgerClient.inclusion_proof)
     consistency_proof = _blocking(client.LedgerClient.consistency_proof)
     checkpoint = _blocking(client.LedgerClient.checkpoint)
+    watch = _iterating(client.LedgerClient.watch)
 
     def __enter__(self) -> Self:
         return self

@@ -49,8 +49,9 @@ class _WaitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Wait.ValueType],
     WAIT_LOGGED: _Wait.ValueType  # 1
     """Until the statements are on disk under a signed checkpoint."""
     WAIT_WITNESSED: _Wait.ValueType  # 2
-    """Until the quorum of witnesses has cosigned such a checkpoint. A ledger without witnesses answers FAILED_PRECONDITION,
-    reason NO_WITNESSES; it never answers with less than was asked.
+    """Until the quorum of witnesses has cosigned such a checkpoint, which is then the one of the reply. A ledger without witnesses
+    answers FAILED_PRECONDITION, reason NO_WITNESSES; it never answers with less than was asked. When there is no quorum in
+    time, at most 60 s, DEADLINE_EXCEEDED, reason NOT_WITNESSED: the statements are logged, and sending them again waits again.
     """
 
 class Wait(_Wait, metaclass=_WaitEnumTypeWrapper):
@@ -61,15 +62,45 @@ WAIT_UNSPECIFIED: Wait.ValueType  # 0
 WAIT_LOGGED: Wait.ValueType  # 1
 """Until the statements are on disk under a signed checkpoint."""
 WAIT_WITNESSED: Wait.ValueType  # 2
-"""Until the quorum of witnesses has cosigned such a checkpoint. A ledger without witnesses answers FAILED_PRECONDITION,
-reason NO_WITNESSES; it never answers with less than was asked.
+"""Until the quorum of witnesses has cosigned such a checkpoint, which is then the one of the reply. A ledger without witnesses
+answers FAILED_PRECONDITION, reason NO_WITNESSES; it never answers with less than was asked. When there is no quorum in
+time, at most 60 s, DEADLINE_EXCEEDED, reason NOT_WITNESSED: the statements are logged, and sending them again waits again.
 """
 Global___Wait: _TypeAlias = Wait  # noqa: Y015
+
+class _What:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WhatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_What.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WHAT_UNSPECIFIED: _What.ValueType  # 0
+    """Same as WHAT_LATEST."""
+    WHAT_LATEST: _What.ValueType  # 1
+    """The anchored one: on disk, signed, with all it covers."""
+    WHAT_PUBLISHED: _What.ValueType  # 2
+    """The published one: signed with the log's post-quantum key as well, if it has one. Up to some seconds older."""
+    WHAT_WITNESSED: _What.ValueType  # 3
+    """The published one that the quorum of witnesses has cosigned."""
+
+class What(_What, metaclass=_WhatEnumTypeWrapper):
+    """Which newest checkpoint."""
+
+WHAT_UNSPECIFIED: What.ValueType  # 0
+"""Same as WHAT_LATEST."""
+WHAT_LATEST: What.ValueType  # 1
+"""The anchored one: on disk, signed, with all it covers."""
+WHAT_PUBLISHED: What.ValueType  # 2
+"""The published one: signed with the log's post-quantum key as well, if it has one. Up to some seconds older."""
+WHAT_WITNESSED: What.ValueType  # 3
+"""The published one that the quorum of witnesses has cosigned."""
+Global___What: _TypeAlias = What  # noqa: Y015
 
 @_typing.final
 class Checkpoint(_message.Message):
     """A signed note (C2SP signed-note) whose text is a checkpoint (C2SP tlog-checkpoint). Origin, size and root are in the signed
-    text and nowhere else, so that nobody reads an unsigned copy of them.
+    text and nowhere else, so that nobody reads an unsigned copy of them. A published one has more signature lines: the log's own
+    with ML-DSA-44, and the cosignatures of witnesses (proto/log.md, section 11).
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -688,12 +719,16 @@ Global___GetConsistencyProofResponse: _TypeAlias = GetConsistencyProofResponse  
 class GetCheckpointRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    WHAT_FIELD_NUMBER: _builtins.int
+    what: Global___What.ValueType
     def __init__(
         self,
+        *,
+        what: Global___What.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -718,3 +753,46 @@ class GetCheckpointResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetCheckpointResponse: _TypeAlias = GetCheckpointResponse  # noqa: Y015
+
+@_typing.final
+class WatchCheckpointsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHAT_FIELD_NUMBER: _builtins.int
+    ABOVE_SIZE_FIELD_NUMBER: _builtins.int
+    what: Global___What.ValueType
+    above_size: _builtins.int
+    """Only checkpoints of a greater size. 0: the newest one at once."""
+    def __init__(
+        self,
+        *,
+        what: Global___What.ValueType = ...,
+        above_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["above_size", b"above_size", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchCheckpointsRequest: _TypeAlias = WatchCheckpointsRequest  # noqa: Y015
+
+@_typing.final
+class WatchCheckpointsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def checkpoint(self) -> Global___Checkpoint: ...
+    def __init__(
+        self,
+        *,
+        checkpoint: Global___Checkpoint | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchCheckpointsResponse: _TypeAlias = WatchCheckpointsResponse  # noqa: Y015

@@ -74,6 +74,11 @@ class LedgerStub:
                 request_serializer=platemark_dot_v1_dot_ledger__pb2.GetCheckpointRequest.SerializeToString,
                 response_deserializer=platemark_dot_v1_dot_ledger__pb2.GetCheckpointResponse.FromString,
                 _registered_method=True)
+        self.WatchCheckpoints = channel.unary_stream(
+                '/platemark.v1.Ledger/WatchCheckpoints',
+                request_serializer=platemark_dot_v1_dot_ledger__pb2.WatchCheckpointsRequest.SerializeToString,
+                response_deserializer=platemark_dot_v1_dot_ledger__pb2.WatchCheckpointsResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerServicer:
@@ -88,7 +93,7 @@ class LedgerServicer:
 
         Errors of the call as a whole: INVALID_ARGUMENT (no statement, too many, unknown wait), FAILED_PRECONDITION
         (WAIT_WITNESSED and the ledger has no witnesses), UNAVAILABLE (draining, overloaded or stopped: send again),
-        DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (message too large).
+        DEADLINE_EXCEEDED (also: WAIT_WITNESSED and no quorum in time), RESOURCE_EXHAUSTED (message too large).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -103,7 +108,8 @@ class LedgerServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetEvidence(self, request, context):
-        """What an evidence bundle about one statement holds, ready to be written as proto/evidence.md says.
+        """What an evidence bundle about one statement holds, ready to be written as proto/evidence.md says. All proofs lead to the
+        newest checkpoint with a quorum of witnesses that covers the statement; to the anchored one when there is none.
         NOT_FOUND when the log has no such statement at or below the checkpoint.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -142,7 +148,17 @@ class LedgerServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCheckpoint(self, request, context):
-        """The newest released checkpoint.
+        """The newest checkpoint of a kind. NOT_FOUND: there is none of that kind yet. FAILED_PRECONDITION, reason NO_WITNESSES:
+        WHAT_WITNESSED and the ledger has no witnesses.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchCheckpoints(self, request, context):
+        """The newest checkpoint of a kind, if it is above a size, and then every newer one that the reader is ready to take: those
+        that come while it is not are skipped, never queued. Sizes only grow. The stream ends after a bounded time without an
+        error; the caller goes on from the size it has seen. Errors as GetCheckpoint, but for NOT_FOUND: it waits instead.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -190,6 +206,11 @@ def add_LedgerServicer_to_server(servicer, server):
                     servicer.GetCheckpoint,
                     request_deserializer=platemark_dot_v1_dot_ledger__pb2.GetCheckpointRequest.FromString,
                     response_serializer=platemark_dot_v1_dot_ledger__pb2.GetCheckpointResponse.SerializeToString,
+            ),
+            'WatchCheckpoints': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchCheckpoints,
+                    request_deserializer=platemark_dot_v1_dot_ledger__pb2.WatchCheckpointsRequest.FromString,
+                    response_serializer=platemark_dot_v1_dot_ledger__pb2.WatchCheckpointsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -408,6 +429,33 @@ class Ledger:
             '/platemark.v1.Ledger/GetCheckpoint',
             platemark_dot_v1_dot_ledger__pb2.GetCheckpointRequest.SerializeToString,
             platemark_dot_v1_dot_ledger__pb2.GetCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchCheckpoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/platemark.v1.Ledger/WatchCheckpoints',
+            platemark_dot_v1_dot_ledger__pb2.WatchCheckpointsRequest.SerializeToString,
+            platemark_dot_v1_dot_ledger__pb2.WatchCheckpointsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -58,14 +58,15 @@ class LedgerStub:
 
     Errors of the call as a whole: INVALID_ARGUMENT (no statement, too many, unknown wait), FAILED_PRECONDITION
     (WAIT_WITNESSED and the ledger has no witnesses), UNAVAILABLE (draining, overloaded or stopped: send again),
-    DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (message too large).
+    DEADLINE_EXCEEDED (also: WAIT_WITNESSED and no quorum in time), RESOURCE_EXHAUSTED (message too large).
     """
     Lookup: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.LookupRequest, _ledger_pb2.LookupResponse]
     """The statements that carry a digest, earliest first. All of them: where several records exist for one image, a caller
     that walks the pages sees every one. An acknowledged statement is found at once. No match is an empty page, not an error.
     """
     GetEvidence: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetEvidenceRequest, _ledger_pb2.GetEvidenceResponse]
-    """What an evidence bundle about one statement holds, ready to be written as proto/evidence.md says.
+    """What an evidence bundle about one statement holds, ready to be written as proto/evidence.md says. All proofs lead to the
+    newest checkpoint with a quorum of witnesses that covers the statement; to the anchored one when there is none.
     NOT_FOUND when the log has no such statement at or below the checkpoint.
     """
     GetStatement: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetStatementRequest, _ledger_pb2.GetStatementResponse]
@@ -83,7 +84,14 @@ class LedgerStub:
     every tree; there is nothing to prove). OUT_OF_RANGE: a size above the checkpoint, or old_size above new_size.
     """
     GetCheckpoint: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetCheckpointRequest, _ledger_pb2.GetCheckpointResponse]
-    """The newest released checkpoint."""
+    """The newest checkpoint of a kind. NOT_FOUND: there is none of that kind yet. FAILED_PRECONDITION, reason NO_WITNESSES:
+    WHAT_WITNESSED and the ledger has no witnesses.
+    """
+    WatchCheckpoints: _grpc.UnaryStreamMultiCallable[_ledger_pb2.WatchCheckpointsRequest, _ledger_pb2.WatchCheckpointsResponse]
+    """The newest checkpoint of a kind, if it is above a size, and then every newer one that the reader is ready to take: those
+    that come while it is not are skipped, never queued. Sizes only grow. The stream ends after a bounded time without an
+    error; the caller goes on from the size it has seen. Errors as GetCheckpoint, but for NOT_FOUND: it waits instead.
+    """
 
 @_typing.type_check_only
 class LedgerAsyncStub(LedgerStub):
@@ -97,14 +105,15 @@ class LedgerAsyncStub(LedgerStub):
 
     Errors of the call as a whole: INVALID_ARGUMENT (no statement, too many, unknown wait), FAILED_PRECONDITION
     (WAIT_WITNESSED and the ledger has no witnesses), UNAVAILABLE (draining, overloaded or stopped: send again),
-    DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (message too large).
+    DEADLINE_EXCEEDED (also: WAIT_WITNESSED and no quorum in time), RESOURCE_EXHAUSTED (message too large).
     """
     Lookup: _aio.UnaryUnaryMultiCallable[_ledger_pb2.LookupRequest, _ledger_pb2.LookupResponse]  # type: ignore[assignment]
     """The statements that carry a digest, earliest first. All of them: where several records exist for one image, a caller
     that walks the pages sees every one. An acknowledged statement is found at once. No match is an empty page, not an error.
     """
     GetEvidence: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetEvidenceRequest, _ledger_pb2.GetEvidenceResponse]  # type: ignore[assignment]
-    """What an evidence bundle about one statement holds, ready to be written as proto/evidence.md says.
+    """What an evidence bundle about one statement holds, ready to be written as proto/evidence.md says. All proofs lead to the
+    newest checkpoint with a quorum of witnesses that covers the statement; to the anchored one when there is none.
     NOT_FOUND when the log has no such statement at or below the checkpoint.
     """
     GetStatement: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetStatementRequest, _ledger_pb2.GetStatementResponse]  # type: ignore[assignment]
@@ -122,7 +131,14 @@ class LedgerAsyncStub(LedgerStub):
     every tree; there is nothing to prove). OUT_OF_RANGE: a size above the checkpoint, or old_size above new_size.
     """
     GetCheckpoint: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetCheckpointRequest, _ledger_pb2.GetCheckpointResponse]  # type: ignore[assignment]
-    """The newest released checkpoint."""
+    """The newest checkpoint of a kind. NOT_FOUND: there is none of that kind yet. FAILED_PRECONDITION, reason NO_WITNESSES:
+    WHAT_WITNESSED and the ledger has no witnesses.
+    """
+    WatchCheckpoints: _aio.UnaryStreamMultiCallable[_ledger_pb2.WatchCheckpointsRequest, _ledger_pb2.WatchCheckpointsResponse]  # type: ignore[assignment]
+    """The newest checkpoint of a kind, if it is above a size, and then every newer one that the reader is ready to take: those
+    that come while it is not are skipped, never queued. Sizes only grow. The stream ends after a bounded time without an
+    error; the caller goes on from the size it has seen. Errors as GetCheckpoint, but for NOT_FOUND: it waits instead.
+    """
 
 class LedgerServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -139,7 +155,7 @@ class LedgerServicer(metaclass=_abc_1.ABCMeta):
 
         Errors of the call as a whole: INVALID_ARGUMENT (no statement, too many, unknown wait), FAILED_PRECONDITION
         (WAIT_WITNESSED and the ledger has no witnesses), UNAVAILABLE (draining, overloaded or stopped: send again),
-        DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (message too large).
+        DEADLINE_EXCEEDED (also: WAIT_WITNESSED and no quorum in time), RESOURCE_EXHAUSTED (message too large).
         """
 
     @_abc_1.abstractmethod
@@ -158,7 +174,8 @@ class LedgerServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_pb2.GetEvidenceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.GetEvidenceResponse, _abc.Awaitable[_ledger_pb2.GetEvidenceResponse]]:
-        """What an evidence bundle about one statement holds, ready to be written as proto/evidence.md says.
+        """What an evidence bundle about one statement holds, ready to be written as proto/evidence.md says. All proofs lead to the
+        newest checkpoint with a quorum of witnesses that covers the statement; to the anchored one when there is none.
         NOT_FOUND when the log has no such statement at or below the checkpoint.
         """
 
@@ -206,6 +223,19 @@ class LedgerServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_pb2.GetCheckpointRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.GetCheckpointResponse, _abc.Awaitable[_ledger_pb2.GetCheckpointResponse]]:
-        """The newest released checkpoint."""
+        """The newest checkpoint of a kind. NOT_FOUND: there is none of that kind yet. FAILED_PRECONDITION, reason NO_WITNESSES:
+        WHAT_WITNESSED and the ledger has no witnesses.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchCheckpoints(
+        self,
+        request: _ledger_pb2.WatchCheckpointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ledger_pb2.WatchCheckpointsResponse], _abc.AsyncIterator[_ledger_pb2.WatchCheckpointsResponse]]:
+        """The newest checkpoint of a kind, if it is above a size, and then every newer one that the reader is ready to take: those
+        that come while it is not are skipped, never queued. Sizes only grow. The stream ends after a bounded time without an
+        error; the caller goes on from the size it has seen. Errors as GetCheckpoint, but for NOT_FOUND: it waits instead.
+        """
 
 def add_LedgerServicer_to_server(servicer: LedgerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -140,11 +140,18 @@ def _lies(room: _Room, place: Place, base: Path, held: Evidence) -> Iterator[Cas
     stranger = _under(held, told, generate("ed25519"))
     title = "an impostor's log: the true root under a stranger's key"
     yield Case(title, *room.put("strange-key", base, stranger), EVIDENCE_INVALID)
+    alone = _with_checkpoint(held, tlog_proof.parse(held.record.proof).checkpoint.log_note)
+    title = "the true evidence with the witnesses' cosignatures cut off"
+    yield Case(title, *room.put("no-witnesses", base, alone), INCONCLUSIVE)
 
 
 def _under(held: Evidence, told: Checkpoint, signer: Signer) -> Evidence:
     """The same evidence, with every proof under another checkpoint."""
-    signed = checkpoint.parse(checkpoint.sign(told, [NoteSigner(told.origin, signer)]))
+    return _with_checkpoint(held, checkpoint.sign(told, [NoteSigner(told.origin, signer)]))
+
+
+def _with_checkpoint(held: Evidence, note: bytes) -> Evidence:
+    signed = checkpoint.parse(note)
 
     def under(each: Proven) -> Proven:
         return replace(each, proof=replace(tlog_proof.parse(each.proof), checkpoint=signed).to_bytes())
@@ -155,6 +162,7 @@ def _under(held: Evidence, told: Checkpoint, signer: Signer) -> Evidence:
         enrolments=tuple(map(under, held.enrolments)),
         policies=tuple(map(under, held.policies)),
         revocation=tuple(map(under, held.revocation)),
+        keystate=held.keystate and replace(held.keystate, proven=under(held.keystate.proven)),
     )
 
 

@@ -19,8 +19,9 @@ from platemark.errors import PlatemarkError
 from platemark.rpc.sync import LedgerClient
 from platemark.verdict import MATCHES_RECORD
 from platemark_ledger import founding
-from platemark_ledger.demo import cases, record
+from platemark_ledger.demo import cases, peers, record
 from platemark_ledger.demo.cases import Judged
+from platemark_ledger.demo.peers import LABEL, Peers
 from platemark_ledger.demo.place import DemoError, Place, prepare
 from platemark_ledger.demo.process import serving
 from platemark_ledger.exits import Exit
@@ -94,13 +95,14 @@ def run(out: Path, *, quiet: bool) -> Outcome:
     sources = record.gather(place)
     images = (sources.images, record.draw(place))
     say.line(f"A new ledger, {_ORIGIN}. Its identity, leaf 0: {founded.log_id.hex()}")
-    with serving(place.ledger, place.log) as server:
+    with peers.running(place, founded) as beside, serving(place.ledger, place.log) as server:
         say.line(f"It is served by process {server.pid} on {server.address}.")
+        say.peers(beside)
         with LedgerClient(server.address) as client:
             items = _captured(client, place, founded, images, say)
             total = _fetched(client, items, say)
             size = client.checkpoint().checkpoint.size
-    say.line(f"The server is stopped. The log has {size} leaves. All that follows is offline.")
+    say.line(f"All servers are stopped. The log has {size} leaves. All that follows is offline.")
     trusted = cases.read_trust(place)
     with output.progress("verifying", 0 if quiet else len(items)) as step:
         own = []
@@ -133,6 +135,10 @@ def _captured(
 
 
 def _fetched(client: LedgerClient, items: list[Item], say: _Voice) -> int:
+    last = items[-1].statement
+    assert last is not None
+    peers.until_published(client, last.id)
+    say.line("A checkpoint over all of them is cosigned by both witnesses and time-stamped.")
     with output.progress("fetching evidence", 0 if say.quiet else len(items)) as step:
         total = record.keep_evidence(client, items, step)
     say.line(f"Fetched {len(items)} evidence files, {total // len(items)} bytes each on average.")
@@ -148,6 +154,11 @@ class _Voice:
     def line(self, text: str) -> None:
         if not self.quiet:
             output.say(text)
+
+    def peers(self, beside: Peers) -> None:
+        witnesses = " and ".join(f"{name} ({beside.pids[f'witness {name}']})" for name in beside.witnesses)
+        authority = beside.pids["authority"]
+        self.line(f"Beside it: the witnesses {witnesses} and a time-stamping authority ({authority}): {LABEL}.")
 
     def captured(self, place: Place, items: Sequence[Item]) -> None:
         if self.quiet:
@@ -206,7 +217,7 @@ class _Voice:
         out = output.printable(outcome.place.out)
         self.line(
             f"\nLeft in {out}: ledger, trust.toml, keys, modality and camera (each image with its .statement, .disclosure "
-            f"and .evidence), cases, server.log; README.txt there says more. {outcome.seconds:.1f} s."
+            f"and .evidence), cases, peers, server.log; README.txt there says more. {outcome.seconds:.1f} s."
         )
 
 

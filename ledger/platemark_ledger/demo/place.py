@@ -15,8 +15,9 @@ _MARK = "Made by `platemark-ledger demo`, which replaces this whole directory wh
 _README = """\
 Made by `platemark-ledger demo`. Every file is the output of the real programs; the next run replaces them all.
 
-trust.toml   whom a verifier believes here: this ledger, by its leaf 0 and its policy key
+trust.toml   whom a verifier believes here: this ledger, by its leaf 0 and its policy key, two witnesses and an authority
 ledger/      the ledger: configuration, store, anchor, keys (in earnest, ledger/offline never stays on a server)
+peers/       the two witnesses and the time-stamping authority: demo, one operator, no independence
 keys/        the keys of the two devices, with the state of their chains
 modality/    DICOM images, each with what belongs to it
 camera/      drawings as PNG files, likewise
@@ -67,6 +68,11 @@ class Place:
         return self.out / "cases"
 
     @property
+    def peers(self) -> Path:
+        """The witnesses and the time-stamping authority."""
+        return self.out / "peers"
+
+    @property
     def trust(self) -> Path:
         """The trust file."""
         return self.out / "trust.toml"
@@ -92,7 +98,7 @@ def prepare(out: Path) -> Place:
         marker.write_text(_MARK, encoding="utf-8")
         (out / "README.txt").write_text(_README, encoding="utf-8")
         place.keys.mkdir(mode=0o700)
-        for folder in (place.modality, place.camera, place.cases):
+        for folder in (place.modality, place.camera, place.cases, place.peers):
             folder.mkdir()
     except OSError as error:
         raise DemoError(f"{out}: {error.strerror or error}") from None

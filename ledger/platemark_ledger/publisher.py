@@ -1,0 +1,104 @@
+"""The publisher: gives the anchored checkpoint to the world, with post-quantum signature, witnesses and time.
+
+One worker of all holds the publisher's seat (seat.py) and does this, in a thread with an event loop of its own; appends never
+wait for it. About every `publish_interval`, and at once when somebody waits:
+
+1. Take the newest anchored checkpoint and add the log's ML-DSA-44 line.
+   Crash here: nothing has left.
+2. Ask every witness of the policy. As soon as the quorum has cosigned, and a moment later, go on with what there is.
+   Crash here: witnesses have cosigned what the anchor holds for ever; the next publisher asks again, and is told the size.
+3. Store note and cosignatures in one transaction, under the sequencer's lock. Only now does anybody see them.
+   Crash here: as before or as after, never half.
+4. Wake who waits. About every `tsa_interval`, ask each authority to stamp the newest published checkpoint, and store each stamp
+   in a transaction of its own.
+   Crash before it is stored: the stamp is lost, and the next publisher asks for another one at once.
+
+Step 4 comes after step 3 and not before it, so that nobody who waits for witnesses waits for an authority as well.
+
+Fails closed: with a witness policy, nothing is stored as witnessed without its quorum, however long that lasts. Time goes on
+without witnesses: when a stamp is due and there is no quorum, the checkpoint is stored unwitnessed and stamped.
+
+A witness that has seen another past stops the publisher for good (RollbackError): alarm, and no further publication by this
+process. The operator finds out which past is the true one before anything else (deploy/README.md, section 5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from platemark_ledger.asking import open_client
+from platemark_ledger.errors import FatalError, PoisonedError
+from platemark_ledger.lock import SequencerLock
+from platemark_ledger.seat import Seat
+from platemark_ledger.term import Term
+
+if TYPE_CHECKING:
+    from platemark_ledger.opening import Ledger
+    from platemark_ledger.quorum import Quorum
+    from platemark_ledger.settings import Settings
+
+__all__ = ["Publisher"]
+
+_log = logging.getLogger("platemark.publisher")
+_SEAT = 1.0  # seconds between attempts to take the seat
+
+
+class Publisher:
+    """Publishes for one ledger between `start` and `stop`, whenever this process holds the seat.
+
+    `on_failure` is called once, from the publisher's thread, when a commit failed: the ledger is poisoned then.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        settings: Settings,
+        quorum: Quorum | None,
+        *,
+        on_failure: Callable[[str], None] | None = None,
+    ) -> None:
+        self._ledger = ledger
+        self._settings = settings
+        self._quorum = quorum
+        self._on_failure = on_failure
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="platemark-publisher", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it; questions under way are given up, and what they would have brought is asked for again."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._take_and_hold())
+        except PoisonedError as error:
+            _log.warning("publishing ends: %s", error)
+        except FatalError as error:
+            _log.critical("publishing stops for good: %s", error)
+            if self._on_failure is not None:
+                self._on_failure(error.reason)
+
+    async def _take_and_hold(self) -> None:
+        seat = Seat(self._settings.seat)
+        # A description of its own: flock then keeps the publisher and the sequencer of one process apart as well.
+        lock = SequencerLock(self._ledger.lock.path)
+        try:
+            while not self._stopping.is_set():
+                if seat.take():
+                    async with open_client() as client:
+                        term = Term(self._ledger, self._settings, self._quorum, seat=seat, lock=lock, client=client)
+                        await term.hold(self._stopping)
+                    return
+                await asyncio.sleep(min(_SEAT, self._settings.publish_interval))
+        finally:
+            lock.close()
+            seat.close()
