@@ -49,11 +49,8 @@ class Cosigner:
         """The answer to a request body. Raises WitnessError when the database fails: then nothing was cosigned."""
         try:
             return Answer(Outcome.COSIGNED, self._cosign(body).encode())
-        except SplitViewError as error:
-            self._report(error)
-            return _refusal(error)
         except RefusedError as error:
-            return _refusal(error)
+            return Answer(error.outcome, f"{error}\n".encode())
 
     def _cosign(self, body: bytes) -> str:
         submission = decide.read(body)
@@ -65,7 +62,12 @@ class Cosigner:
         lines: list[str] = []
 
         def step(latest: Latest | None) -> Latest:
-            decide.require_extension(submission, new, latest.checkpoint if latest is not None else None)
+            try:
+                decide.require_extension(submission, new, latest.checkpoint if latest is not None else None)
+            except SplitViewError:
+                assert latest is not None
+                self._report(latest.note, new.note.encode())
+                raise
             time_s = max(self._now_s(), 1, latest.time_s if latest is not None else 1)
             lines.extend(signer.sign(new.checkpoint, time_s=time_s) for signer in self._signers)
             return Latest(new.checkpoint, time_s, (new.note + "".join(lines)).encode())
@@ -73,16 +75,10 @@ class Cosigner:
         self.store.advance(log.origin, step)
         return "".join(lines)
 
-    def _report(self, error: SplitViewError) -> None:
-        """Say once for each what the log has signed: the line is the proof, and goes on to be shown to others."""
-        if error.note in self._reported or len(self._reported) >= _MOST_REMEMBERED:
+    def _report(self, first: bytes, second: bytes) -> None:
+        """Say once what the log has signed twice: the line is the proof, to be shown to others."""
+        if second in self._reported or len(self._reported) >= _MOST_REMEMBERED:
             return
-        self._reported.add(error.note)
-        proof = base64.b64encode(error.note).decode()
-        _log.error(
-            "SPLIT VIEW: a log signed a second root for a size cosigned here; its checkpoint in base64: %s", proof
-        )
-
-
-def _refusal(error: RefusedError) -> Answer:
-    return Answer(error.outcome, f"{error}\n".encode())
+        self._reported.add(second)
+        notes = " ".join(base64.b64encode(each).decode() for each in (first, second))
+        _log.error("SPLIT VIEW: a log signed a second root for a size cosigned here; both notes in base64: %s", notes)

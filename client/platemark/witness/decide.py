@@ -54,14 +54,13 @@ class RefusedError(PlatemarkError):
 
 
 class SplitViewError(RefusedError):
-    """The log has signed two roots for one size: proof of a broken promise, whoever sent it. `note` is the second one."""
+    """The log has signed two roots for one size: proof of a broken promise, whoever sent it."""
 
     code = "split-view"
 
-    def __init__(self, note: bytes) -> None:
+    def __init__(self) -> None:
         super().__init__(Outcome.UNPROVEN, "this witness has cosigned another root for this size")
-        self.args = (note,)
-        self.note = note
+        self.args = ()
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def require_extension(submission: Submission, new: Vouched, latest: Checkpoint |
     if request.old_size != size:
         raise RefusedError(Outcome.CONFLICT, str(size))
     if latest is not None and new.checkpoint.size == size and new.checkpoint.root != latest.root:
-        raise SplitViewError(new.note.encode())
+        raise SplitViewError
     if latest is None or size == 0:
         # Every tree extends the empty one, and there is nothing to prove.
         if request.proof:

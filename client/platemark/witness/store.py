@@ -18,15 +18,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from platemark import checkpoint as checkpoints
+from platemark import note
 from platemark.checkpoint import Checkpoint
 from platemark.cosignature import CosignatureVerifier, cosignatures, parse_vkey
-from platemark.errors import PlatemarkError
+from platemark.errors import FormatError, PlatemarkError
 from platemark.note import NoteVerifier
 
 __all__ = ["Latest", "Log", "Store", "WitnessError"]
 
+_Key = TypeVar("_Key")
 _APPLICATION = 0x504D5754  # "PMWT"
 _VERSION = 1
 _WAIT = 30.0  # seconds that a transaction waits for another
@@ -37,10 +40,10 @@ CREATE TABLE witness (vkey TEXT PRIMARY KEY NOT NULL);
 CREATE TABLE log (
   origin TEXT PRIMARY KEY NOT NULL,
   hash TEXT NOT NULL UNIQUE,
-  size INTEGER CHECK (size >= 0),
-  root BLOB CHECK (length(root) = 32),
-  time_s INTEGER CHECK (time_s > 0),
-  note BLOB,
+  size INTEGER CHECK (typeof(size) IN ('integer', 'null') AND size >= 0),
+  root BLOB CHECK (typeof(root) IN ('blob', 'null') AND length(root) = 32),
+  time_s INTEGER CHECK (typeof(time_s) IN ('integer', 'null') AND time_s > 0),
+  note BLOB CHECK (typeof(note) IN ('blob', 'null')),
   CHECK ((size IS NULL) = (root IS NULL) AND (size IS NULL) = (time_s IS NULL) AND (size IS NULL) = (note IS NULL))
 );
 CREATE TABLE log_key (origin TEXT NOT NULL REFERENCES log, vkey TEXT NOT NULL, PRIMARY KEY (origin, vkey));
@@ -209,23 +212,29 @@ def _damaged(path: Path, what: str) -> WitnessError:
 
 def _logs(connection: sqlite3.Connection, where: str = "", values: tuple[str, ...] = ()) -> Iterator[Log]:
     query = f"SELECT origin, size, root, time_s, note FROM log {where} ORDER BY origin"  # noqa: S608 - `where` is ours
-    for origin, size, root, time_s, note in connection.execute(query, values).fetchall():
+    for origin, size, root, time_s, raw in connection.execute(query, values).fetchall():
         keys = connection.execute("SELECT vkey FROM log_key WHERE origin = ? ORDER BY rowid", (origin,)).fetchall()
         verifiers = tuple(_log_key(vkey) for (vkey,) in keys)
-        latest = None if size is None else Latest(Checkpoint(origin, size, root), time_s, note)
+        latest = None if size is None else Latest(Checkpoint(origin, size, root), time_s, raw)
         yield Log(origin, verifiers, latest)
 
 
 def _cosigner(vkey: str) -> CosignatureVerifier:
-    verifier = parse_vkey(vkey)
-    assert isinstance(verifier, CosignatureVerifier)
+    verifier = _parsed(parse_vkey, vkey)
+    if not isinstance(verifier, CosignatureVerifier):
+        raise sqlite3.DatabaseError("a key of the witness is not one that cosigns")
     return verifier
 
 
 def _log_key(vkey: str) -> NoteVerifier:
-    verifier = parse_vkey(vkey)
-    assert isinstance(verifier, NoteVerifier)
-    return verifier
+    return _parsed(note.parse_vkey, vkey)
+
+
+def _parsed(parse: Callable[[str], _Key], vkey: str) -> _Key:
+    try:
+        return parse(vkey)
+    except FormatError as error:
+        raise sqlite3.DatabaseError(str(error)) from None
 
 
 def _check_latest(path: Path, log: Log, own: Sequence[CosignatureVerifier]) -> None:
