@@ -225,6 +225,8 @@ def status(
                 "size": look.size,
                 "released_size": look.anchored.size,
                 "released_root": look.anchored.root.hex(),
+                "published_size": look.published,
+                "witnessed_size": look.witnessed,
                 "poisoned": look.poisoned,
                 "agree": look.disagreement is None,
                 "checkpoint": look.anchored.note.decode(),

@@ -156,7 +156,8 @@ class Look:
     """A ledger looked at from outside, whether it is served or not: nothing is signed, written or cleared.
 
     `size` is that of the data, which may be ahead of the anchor by a batch; `poisoned` is why its workers stopped, or None;
-    `disagreement` is why data and anchor do not belong together, or None.
+    `disagreement` is why data and anchor do not belong together, or None. `published` and `witnessed` are the sizes of the newest
+    published checkpoints, 0 where there is none.
     """
 
     store: Store
@@ -164,6 +165,8 @@ class Look:
     log_id: bytes
     size: int
     anchored: Anchored
+    published: int
+    witnessed: int
     poisoned: str | None
     disagreement: str | None
 
@@ -191,11 +194,13 @@ def look(paths: Paths) -> Look:
             origin, log_id, size = registry.policy().origin, registry.log_id(), transaction.head().size
             try:
                 _check_root(transaction, newest)
+                _check_published(transaction)
                 _check_note(registry, newest)
                 disagreement = None
             except StartRefusedError as error:
                 disagreement = error.reason
-        return Look(store, origin, log_id, size, newest, lock.reason(), disagreement)
+            shown, witnessed = published.sizes(transaction)
+        return Look(store, origin, log_id, size, newest, shown, witnessed, lock.reason(), disagreement)
 
 
 _Opened = TypeVar("_Opened", Anchor, Store, SequencerLock)

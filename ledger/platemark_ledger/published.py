@@ -29,7 +29,18 @@ if TYPE_CHECKING:
     from platemark.cbor import Value
     from platemark_ledger.store import ReadTransaction, WriteTransaction
 
-__all__ = ["Published", "Stamp", "at_size", "decode", "earliest_stamped", "encode", "newest", "newest_witnessed", "put"]
+__all__ = [
+    "Published",
+    "Stamp",
+    "at_size",
+    "decode",
+    "earliest_stamped",
+    "encode",
+    "newest",
+    "newest_witnessed",
+    "put",
+    "sizes",
+]
 
 _U64 = struct.Struct(">Q")
 _WITNESSED = b"witnessed"
@@ -128,6 +139,13 @@ def newest_witnessed(transaction: ReadTransaction) -> Published | None:
     """The published checkpoint of the greatest size for which the quorum had cosigned."""
     key = transaction.get(Table.META, _WITNESSED)
     return None if key is None else at_size(transaction, _size(key))
+
+
+def sizes(transaction: ReadTransaction) -> tuple[int, int]:
+    """The sizes of the newest published and of the newest witnessed checkpoint, 0 where there is none; no row is read."""
+    found = transaction.before(Table.PUBLISHED, b"\xff" * 8)
+    key = transaction.get(Table.META, _WITNESSED)
+    return (0 if found is None else _size(found[0])), (0 if key is None else _size(key))
 
 
 def earliest_stamped(transaction: ReadTransaction, index: int, most: int) -> Published | None:

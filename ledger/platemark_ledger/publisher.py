@@ -66,6 +66,7 @@ class Publisher:
         self._quorum = quorum
         self._on_failure = on_failure
         self._stopping = threading.Event()
+        self._ended = threading.Event()  # nothing of the ledger is used any more
         self._thread = threading.Thread(target=self._run, name="platemark-publisher", daemon=True)
 
     def start(self) -> None:
@@ -75,17 +76,34 @@ class Publisher:
     def stop(self) -> None:
         """End it; questions under way are given up, and what they would have brought is asked for again."""
         self._stopping.set()
-        self._thread.join()
+        # Not the thread: the resolver of an address that does not answer may hold it up, and it is a daemon.
+        self._ended.wait()
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._take_and_hold())
-        except PoisonedError as error:
-            _log.warning("publishing ends: %s", error)
-        except FatalError as error:
-            _log.critical("publishing stops for good: %s", error)
-            if self._on_failure is not None:
-                self._on_failure(error.reason)
+            asyncio.run(self._publish())
+        finally:
+            self._ended.set()
+
+    async def _publish(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                try:
+                    await self._take_and_hold()
+                except PoisonedError as error:
+                    _log.warning("publishing ends: %s", error)
+                    return
+                except FatalError as error:
+                    _log.critical("publishing stops for good: %s", error)
+                    if self._on_failure is not None:
+                        self._on_failure(error.reason)
+                    return
+                except Exception:  # noqa: BLE001 -- said just below
+                    # A fault of ours must not end publishing; the seat was given back, and this worker or another takes it.
+                    _log.exception("publishing was interrupted")
+                    await asyncio.sleep(_SEAT)
+        finally:
+            self._ended.set()
 
     async def _take_and_hold(self) -> None:
         seat = Seat(self._settings.seat)

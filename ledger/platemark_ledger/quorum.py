@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from platemark import witness_policy
 from platemark.errors import FormatError
-from platemark_ledger.settings import ConfigError
+from platemark_ledger.settings import ConfigError, check_url
 
 if TYPE_CHECKING:
     from platemark.cosignature import CosignatureVerifier
@@ -63,6 +63,8 @@ def load(path: Path, *, origin: str) -> Quorum:
         # Its lines would be taken for the log's own, and stamped as part of the log note.
         raise ConfigError("witness_policy", f"{path}: a witness has the log's own name {origin}")
     quorum = Quorum(policy)
+    for url in quorum.addresses:
+        check_url("witness_policy", url)
     askable = {(each.name, each.key_id) for verifiers in quorum.addresses.values() for each in verifiers}
     if quorum.demanded and not quorum.met(askable):
         raise ConfigError("witness_policy", f"{path}: the witnesses that have a URL are no quorum")

@@ -7,13 +7,14 @@ import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from platemark.errors import FormatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ConfigError", "Described", "Settings", "describe", "is_loopback", "parse_address"]
+__all__ = ["ConfigError", "Described", "Settings", "check_url", "describe", "is_loopback", "parse_address"]
 
 
 class ConfigError(FormatError):
@@ -314,13 +315,12 @@ class Settings:
                 "http_listen", f"{http[0]} is not loopback and there is no TLS: set tls_certificate and tls_key"
             )
         for url in self.tsa:
-            if not url.startswith(("http://", "https://")):
-                raise ConfigError("tsa", f"{url!r} is not an http or https URL")
+            check_url("tsa", url)
         if len(set(self.tsa)) != len(self.tsa):
             raise ConfigError("tsa", "one authority is named twice")
         for place in self.tsa_crl:
-            if not place.startswith(("http://", "https://", "/")):
-                raise ConfigError("tsa_crl", f"{place!r} is neither an http or https URL nor an absolute path")
+            if not place.startswith("/"):
+                check_url("tsa_crl", place)
 
     @property
     def lock(self) -> Path:
@@ -404,6 +404,20 @@ def parse_address(field: str, text: str) -> tuple[str, int]:
     if not host:
         raise ConfigError(field, "the address is missing; 127.0.0.1 is loopback, 0.0.0.0 every interface")
     return host, int(port)
+
+
+def check_url(field: str, url: str) -> None:
+    """Raises ConfigError unless it is an http or https URL that anybody may see: logs and metrics name it."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise ConfigError(field, "not a URL") from None
+    if parts.username is not None or parts.password is not None:
+        # Not shown: it is what the error is about.
+        raise ConfigError(field, "a URL with a user name or password in it; logs and metrics would show them")
+    if not usable:
+        raise ConfigError(field, f"{url!r} is not an http or https URL")
 
 
 def is_loopback(host: str) -> bool:

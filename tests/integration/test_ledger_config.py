@@ -88,6 +88,9 @@ def test_every_setting_has_a_unit_and_a_reason_and_no_secret() -> None:
         ({"tsa": ("tsa.example",)}, "tsa"),
         ({"tsa": ("https://tsa.example", "https://tsa.example")}, "tsa"),
         ({"tsa_crl": ("crl.der",)}, "tsa_crl"),
+        ({"tsa": ("https://",)}, "tsa"),
+        ({"tsa": ("https://tsa.example:port",)}, "tsa"),
+        ({"tsa": ("https://user:hush@tsa.example",)}, "tsa"),
         ({"lock_limit": float("inf")}, "lock_limit"),
     ],
 )
@@ -96,6 +99,7 @@ def test_settings_that_cannot_be_used_together_are_refused_by_name(changes: dict
     with pytest.raises(ConfigError) as caught:
         dataclasses.replace(Settings(origin="a.test"), **changes)  # type: ignore[arg-type] # wrong on purpose
     assert caught.value.field == field
+    assert "hush" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,7 @@ def test_an_append_that_waits_is_answered_under_a_cosigned_checkpoint(place: Pla
         assert shown.checkpoint.size >= covered.size
         again = client.append(raws, wait=Wait.WITNESSED)
         assert [only((outcome,)).duplicate for outcome in again.outcomes] == [True, True, True]
+        assert "HTTP Request" not in live.log.read_text()
 
 
 def test_without_a_quorum_an_append_is_logged_and_its_caller_told_the_truth(place: Place) -> None:

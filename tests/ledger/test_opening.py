@@ -261,6 +261,19 @@ def test_a_damaged_published_checkpoint_is_refused(founded: Founded) -> None:
         founded.open()
 
 
+def test_a_look_tells_what_is_published_and_what_is_wrong_with_it(founded: Founded) -> None:
+    """Its sizes, and the same disagreement that a start refuses."""
+    publish(founded, Published(2, bytes(32), b"", 0, (), witnessed=True))
+    publish(founded, Published(3, bytes(32), b"", 0))
+    seen = look(founded.paths)
+    assert (seen.published, seen.witnessed) == (3, 2)
+    assert (
+        seen.disagreement
+        == "a published checkpoint is ahead of the data: published size 3, and the data ends at size 1"
+    )
+    seen.close()
+
+
 def test_a_second_log_key_has_to_be_in_the_policy(founded: Founded) -> None:
     """An ML-DSA-44 key that the policy does not list, or of another log, signs nothing; one that it lists opens."""
     stranger = CosignatureSigner(builders.ORIGIN, builders.LOG_KEY_PQ)
@@ -323,6 +336,7 @@ def test_a_look_changes_nothing(founded: Founded) -> None:
         seen = look(founded.paths)
         assert (seen.origin, seen.log_id, seen.size, seen.anchored.size) == (founded.log.origin, founded.log.id, 1, 1)
         assert (seen.poisoned, seen.disagreement) == ("the disk said no", None)
+        assert (seen.published, seen.witnessed) == (0, 0)
         assert seen.refused() == []
         seen.close()
     marked.close()

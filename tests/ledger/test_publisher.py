@@ -22,6 +22,7 @@ from platemark_ledger.publisher import Publisher
 from platemark_ledger.seat import PartyState, Seat
 from platemark_ledger.sequencer import Sequencer
 from platemark_ledger.settings import Settings
+from platemark_ledger.term import Term
 from witnesses import Witness, policy, witnessing
 
 _T = TypeVar("_T")
@@ -300,6 +301,25 @@ def test_one_publisher_at_a_time_and_the_next_when_it_has_stopped(scene: Scene) 
         second.stop()  # it never had the seat
         assert scene.rows()[1] == first
         scene.reached(scene.append())
+
+
+def test_a_fault_of_ours_interrupts_publishing_and_does_not_end_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log has its stack, the seat is given back, and the next term publishes."""
+    faults = [ZeroDivisionError("a fault")]
+    hold = Term.hold
+
+    async def failing(self: Term, stopping: threading.Event) -> None:
+        if faults:
+            raise faults.pop()
+        await hold(self, stopping)
+
+    monkeypatch.setattr(Term, "hold", failing)
+    witness = Witness("w1.test", LOG)
+    with witnessing(witness), scene.publishing(policy(1, witness)):
+        scene.reached(scene.append())
+    assert "publishing was interrupted" in caplog.text
 
 
 @pytest.mark.parametrize("persists", [False, True])
