@@ -75,12 +75,15 @@ class CosignatureVerifier:
         return f"{self.name}+{self.key_id.hex()}+{encoded}"
 
     def verify(self, checkpoint: Checkpoint, signature: bytes) -> int:
-        """The time of the cosignature in POSIX seconds; `signature` is the blob behind the key id. Raises SignatureError."""
+        """The time of the cosignature in POSIX seconds, at least 1; `signature` is the blob behind the key id.
+
+        Raises SignatureError. Time 0 is for what claims no freshness, such as a subtree, and no checkpoint is that.
+        """
         if len(signature) <= _TIME.size:
             raise SignatureError("a cosignature is a time and a signature")
         (time_s,) = _TIME.unpack_from(signature)
-        if time_s > _MAX_TIME:
-            raise SignatureError("the time of a cosignature is below 2^63")
+        if not 1 <= time_s <= _MAX_TIME:
+            raise SignatureError(f"the time of a checkpoint's cosignature is 1 to 2^63 - 1 seconds, not {time_s}")
         self.key.verify(_message(self, checkpoint, time_s), signature[_TIME.size :])
         return int(time_s)
 

@@ -5,7 +5,8 @@
     group <name> all|any|<k> <member>...
     quorum <name>|none
 
-Lines end in a line feed, items are divided by spaces and tabs, `#` begins a comment line. Rules W1 to W6 of proto/log.md.
+Lines end in a line feed, items are divided by spaces and tabs, `#` begins a comment line. Rules W1 to W6 and W8 of
+proto/log.md.
 """
 
 from __future__ import annotations
@@ -110,6 +111,7 @@ class _Reading:
     quorum: str | None = None
     defined: set[str] = field(default_factory=set)
     used: set[str] = field(default_factory=set)
+    cosigners: dict[str, frozenset[str]] = field(default_factory=dict)  # key names under a witness or group
     keys: Mapping[str, set[bytes]] = field(default_factory=lambda: {"log": set(), "witness": set()})
 
     def take(self, items: list[str]) -> None:
@@ -120,13 +122,17 @@ class _Reading:
                 self.logs.append(LogKey(self._log_key(vkey), *url))
             case ["witness", name, vkey, *url] if len(url) <= 1:
                 self._count(self.witnesses)
-                self.witnesses.append(Witness(self._define(name), self._witness_key(vkey), *url))
+                witness = Witness(self._define(name), self._witness_key(vkey), *url)
+                self.witnesses.append(witness)
+                self.cosigners[name] = frozenset({witness.verifier.name})
             case ["group", name, threshold, *members] if members:
                 self._count(self.groups)
                 count = _threshold(threshold, len(members))
                 for member in members:
                     self._use(member)
+                self._count_once(count, members)
                 self.groups.append(Group(self._define(name), count, tuple(members)))
+                self.cosigners[name] = frozenset().union(*(self.cosigners[member] for member in members))
             case ["quorum", name]:
                 if self.quorum is not None:
                     raise _wrong("a second quorum")
@@ -175,6 +181,18 @@ class _Reading:
         if name in self.used:
             raise _wrong(f"{name[:40]} is a member twice")
         self.used.add(name)
+
+    def _count_once(self, threshold: int, members: list[str]) -> None:
+        # Two keys of one witness are two lines of one key name. Where any member is enough, or every line has to sign,
+        # neither takes the place of another witness; everywhere else it could.
+        every_line = threshold == len(members) and not any(group.name in members for group in self.groups)
+        if threshold == 1 or every_line:
+            return
+        seen: set[str] = set()
+        for member in members:
+            for name in sorted(self.cosigners[member] & seen):
+                raise _wrong(f"{name[:40]} is under two members; group its keys first, so that one witness counts once")
+            seen |= self.cosigners[member]
 
     @staticmethod
     def _count(known: Collection[object]) -> None:

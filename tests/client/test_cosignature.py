@@ -36,7 +36,7 @@ def blob(line: str) -> bytes:
 
 
 @BOTH
-@given(time_s=st.integers(0, 2**63 - 1), size=st.integers(1, 2**63 - 1), root=st.binary(min_size=32, max_size=32))
+@given(time_s=st.integers(1, 2**63 - 1), size=st.integers(1, 2**63 - 1), root=st.binary(min_size=32, max_size=32))
 def test_a_cosignature_says_its_time(signer: CosignatureSigner, time_s: int, size: int, root: bytes) -> None:
     """Over any checkpoint, at any time, what was signed verifies and tells the time."""
     made = Checkpoint("log.example/a", size, root)
@@ -104,6 +104,16 @@ def test_what_is_no_cosignature_is_refused(signer: CosignatureSigner, bad: bytes
     """Too short, or with a time of 2^63 and more."""
     with pytest.raises(SignatureError):
         signer.verifier.verify(CHECKPOINT, bad)
+
+
+@BOTH
+def test_a_cosignature_without_a_time_is_refused(signer: CosignatureSigner) -> None:
+    """Signed by the key itself over time 0: it fails alone, and it fails the note that carries it."""
+    line = signer.sign(CHECKPOINT, time_s=0)
+    with pytest.raises(SignatureError, match=r"not 0$"):
+        signer.verifier.verify(CHECKPOINT, blob(line))
+    with pytest.raises(SignatureError, match=r"not 0$"):
+        cosignatures(cosigned(line), [signer.verifier])
 
 
 def test_the_post_quantum_message_names_its_cosigner() -> None:

@@ -81,6 +81,51 @@ def test_one_witness_may_be_the_quorum_and_nobody_may_be() -> None:
     assert witness_policy.parse("quorum none\n").satisfied_by([])
 
 
+KEYS = {f"{name}{number}": name for name in "ABC" for number in (1, 2)}  # three witnesses of two keys each
+TWO_KEYS = "".join(
+    f"witness {line} {CosignatureSigner(f'{name}.example', key(line, 'ed25519')).verifier.vkey}\n"
+    for line, name in KEYS.items()
+)
+HOME = st.sampled_from(["X", "Y", "Z", "alone", "unused"])
+# Where the two keys of a witness stand: in one group more often than chance has it, so that policies are taken too.
+PAIR = st.sampled_from(["X", "Y", "Z"]).map(lambda home: (home, home)) | st.tuples(HOME, HOME)
+
+
+def test_two_keys_of_one_witness_count_once() -> None:
+    """Grouped first, they are one member of two; either is enough, or both are asked for, as the group says."""
+    inner = "group A any A1 A2\ngroup B all B1 B2\n"
+    policy = witness_policy.parse(TWO_KEYS + inner + "group G 2 A B C1\nquorum G\n")
+    assert [policy.satisfied_by(each) for each in (["A1", "A2"], ["A1", "B1"])] == [False, False]
+    assert [policy.satisfied_by(each) for each in (["A1", "B1", "B2"], ["A2", "C1"])] == [True, True]
+    for group in ("any A1 A2 B1", "all A1 A2 B1"):
+        assert witness_policy.parse(f"{TWO_KEYS}group G {group}\nquorum G\n").satisfied_by(["A1", "A2", "B1"])
+
+
+@given(
+    pairs=st.tuples(PAIR, PAIR, PAIR),
+    inner=st.integers(1, 3),
+    demanded=st.integers(2, 3),
+)
+def test_no_quorum_counts_a_witness_twice(pairs: tuple[tuple[str, str], ...], inner: int, demanded: int) -> None:
+    """However six keys of three witnesses are grouped: what is taken as K of N is never met by fewer than K witnesses."""
+    homes = [home for pair in pairs for home in pair]
+    text, members = TWO_KEYS, [line for line, home in zip(KEYS, homes, strict=True) if home == "alone"]
+    for group in ("X", "Y", "Z"):
+        lines = [line for line, home in zip(KEYS, homes, strict=True) if home == group]
+        if lines:
+            text += f"group {group} {min(inner, len(lines))} {' '.join(lines)}\n"
+            members.append(group)
+    try:
+        policy = witness_policy.parse(f"{text}group G {demanded} {' '.join(members)}\nquorum G\n")
+    except WitnessPolicyError:
+        return
+    if members == [line for line in KEYS if line in members] and demanded == len(members):
+        return  # every line has to sign, so that none takes the place of another witness
+    for count in range(7):
+        for chosen in itertools.combinations(KEYS, count):
+            assert not policy.satisfied_by(chosen) or len({KEYS[line] for line in chosen}) >= demanded
+
+
 def test_a_log_may_have_both_kinds_of_key() -> None:
     """Ed25519 of type 01 and ML-DSA-44 of type 06."""
     policy = witness_policy.parse(f"log {LOG} https://log.example\nlog {LOG_PQ}\nquorum none\n")
@@ -89,6 +134,7 @@ def test_a_log_may_have_both_kinds_of_key() -> None:
 
 W = f"witness W {vkey('W')}\n"
 V = f"witness V {vkey('V')}\n"
+W_NEW = f"witness W2 {CosignatureSigner('W.example', key('W2', 'ed25519')).verifier.vkey}\n"
 SAME = CosignatureSigner("other.example", key("W", "ed25519")).verifier.vkey
 
 
@@ -113,6 +159,9 @@ REFUSED: list[tuple[str, str]] = [
     (W + "group W any W\nquorum W\n", "line 2"),
     (W + "group G any G\nquorum W\n", "line 2"),
     (W + V + "group G any W\ngroup H any W V\nquorum W\n", "line 4"),
+    (W + W_NEW + V + "group G 2 W W2 V\nquorum G\n", "line 4"),
+    (W + W_NEW + V + "group A any W V\ngroup G all A W2\nquorum G\n", "line 5"),
+    (W + W_NEW + V + "group A any W\ngroup B any W2\ngroup G 2 A V B\nquorum none\n", "line 6"),
     (f"witness none {vkey('W')}\nquorum none\n", "line 1"),
     (f"witness W {LOG}\nquorum none\n", "line 1"),
     (f"log {vkey('W')}\nquorum none\n", "line 1"),

@@ -99,6 +99,11 @@ def _policy() -> bytes:
                 "not_met": [list(each) for each in sets if not tests.met(each)],
             },
             {"text": f"witness X1 {tests.vkey('X1')}\nquorum X1\n", "met": [["X1"]], "not_met": [[], ["X2"]]},
+            {
+                "text": tests.TWO_KEYS + "group A any A1 A2\ngroup B all B1 B2\ngroup G 2 A B C1\nquorum G\n",
+                "met": [["A1", "B1", "B2"], ["A2", "C1"]],
+                "not_met": [["A1", "A2"], ["A1", "B1"], ["C1"]],
+            },
             {"text": "quorum none\n", "met": [[], ["X1"]], "not_met": []},
         ],
         refused=[{"text": text, "field": field} for text, field in tests.REFUSED if len(text) <= _LARGEST],
