@@ -113,7 +113,7 @@ def _configure(founded: Founded, policy: Path, authority: dict[str, Any]) -> Non
     with founded.config.open("a", encoding="utf-8") as config:
         config.write(
             f"\n# {LABEL}\nwitness_policy = {json.dumps(str(policy.resolve()))}\ntsa = [{json.dumps(authority['url'])}]\n"
-            f"tsa_crl = [{json.dumps(authority['crl'])}]\ntsa_interval = 1.0\npublish_interval = 0.2\n"
+            f"tsa_crl = [{json.dumps(str(Path(authority['crl']).resolve()))}]\ntsa_interval = 1.0\npublish_interval = 0.2\n"
         )
 
 
