@@ -1,8 +1,8 @@
 """Until when this release calls an algorithm acceptable: the dated table of proto/time.md section 4.
 
-The order follows ETSI TS 119 312 (which algorithms, in which sizes, until when) and NIST IR 8547 (112-bit security until
-the end of 2030, RSA and elliptic curves until the end of 2035). Which date stands in the table is this project's
-judgement. A later release may move a date; `VERSION` tells the tables apart, and reports name it.
+The table is this project's judgement, of the kind that ETSI TS 119 312 publishes and not taken from it; its years are those
+of NIST IR 8547 (draft): 112-bit security until the end of 2030, RSA and elliptic curves until the end of 2035.
+A later release may move a date; `VERSION` tells the tables apart, and reports name it.
 """
 
 from __future__ import annotations

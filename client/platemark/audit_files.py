@@ -1,11 +1,11 @@
-"""A log's public tree from files: a directory laid out as C2SP tlog-tiles serves it, or one signed checkpoint alone."""
+"""A log's public tree from files: a directory as C2SP tlog-tiles serves it, or a signed checkpoint, alone or in evidence."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platemark import files
+from platemark import evidence, files, tlog_proof
 from platemark.audit.source import MissingTileError, cut, size_of
 from platemark.files import FileError
 from platemark.note import MAX_NOTE
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 __all__ = ["CheckpointFile", "DirectorySource"]
+
+_ZIP = b"PK"
 
 
 class DirectorySource:
@@ -47,12 +49,15 @@ class DirectorySource:
 
 
 class CheckpointFile:
-    """One signed checkpoint: a view to compare, without tiles."""
+    """One signed checkpoint, or an evidence bundle, which carries one: a view to compare, without tiles."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = str(path)
 
     def checkpoint(self) -> bytes:
-        """As TileSource. Raises FileError."""
-        return files.read(self.path, limit=MAX_NOTE)
+        """As TileSource. Raises FileError; FormatError for what begins like a bundle and is none."""
+        data = files.read(self.path, limit=evidence.MAX_BUNDLE)
+        if not data.startswith(_ZIP):
+            return data
+        return tlog_proof.parse(evidence.from_bytes(data).record.proof).checkpoint.raw

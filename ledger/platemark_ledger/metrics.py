@@ -1,7 +1,7 @@
 """Metrics, read from what all workers share when they are asked for: whichever worker answers says the same.
 
 The alarms: platemark_witness_quorum_missing, platemark_rollback_suspected, platemark_published_age_seconds,
-platemark_publisher_running. deploy/README.md, section 11, says what to do about each.
+platemark_publisher_running. deploy/README.md, section 10, says what to do about each.
 """
 
 from __future__ import annotations

@@ -37,8 +37,11 @@ def bind(settings: Settings, *, reuse_port: bool) -> socket.socket | None:
     if address is None:
         return None
     try:
-        family, _, _, _, place = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        bound = socket.socket(family, socket.SOCK_STREAM)
+        # With its protocol, by which asyncio knows that it is TCP: it then sends answers without waiting for more (TCP_NODELAY).
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            *address, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, protocol)
         try:
             option = socket.SO_REUSEPORT if reuse_port else socket.SO_REUSEADDR
             bound.setsockopt(socket.SOL_SOCKET, option, 1)

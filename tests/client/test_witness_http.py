@@ -220,6 +220,14 @@ def test_a_database_that_goes_away_ends_the_cosigning(tmp_path: Path) -> None:
         for reply in (served.post(LOG.body(0, 3)), served.get("/healthz"), served.get(PAGE), served.get("/metrics")):
             assert (reply.status, reply.body.count(b"\n")) == (503, 1)
             assert str(tmp_path).encode() not in reply.body
+        served.process.send_signal(signal.SIGTERM)
+        code, errors = served.wait()
+    assert (code, errors.count("\n"), errors.count("there is no such database"), "Traceback" in errors) == (
+        0,
+        4,
+        4,
+        False,
+    )
     assert not (tmp_path / "w" / "witness.db").exists()
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+from collections.abc import Collection
 
 import pytest
 from hypothesis import given
@@ -43,13 +44,17 @@ quorum X-and-Y
 NAMES = ["X1", "X2", "X3", "Y1", "Y2", "Y3"]
 
 
+def met(chosen: Collection[str]) -> bool:
+    """What the example asks for."""
+    return sum(name[0] == "X" for name in chosen) >= 2 and any(name[0] == "Y" for name in chosen)
+
+
 def test_the_example_of_the_specification_means_what_it_says() -> None:
     """For each of the 64 sets of cosigners: two of the X and one of the Y."""
     policy = witness_policy.parse(EXAMPLE)
     for count in range(7):
         for chosen in itertools.combinations(NAMES, count):
-            met = sum(name[0] == "X" for name in chosen) >= 2 and any(name[0] == "Y" for name in chosen)
-            assert policy.satisfied_by(chosen) == met
+            assert policy.satisfied_by(chosen) == met(chosen)
     assert [each.name for each in policy.witnesses] == NAMES
     assert [each.url for each in policy.witnesses] == [None, "https://x2.example/", *[None] * 4]
     assert [each.vkey for each in policy.verifiers] == [vkey(name) for name in NAMES]
@@ -87,46 +92,46 @@ V = f"witness V {vkey('V')}\n"
 SAME = CosignatureSigner("other.example", key("W", "ed25519")).verifier.vkey
 
 
-@pytest.mark.parametrize(
-    ("text", "field"),
-    [
-        ("", "quorum"),
-        (W, "quorum"),
-        ("quorum none\nquorum none\n", "line 2"),
-        ("quorum W\n" + W, "line 1"),
-        (W + "quorum X\n", "line 2"),
-        (W + "quorum\n", "line 2"),
-        (W + "quorum W W\n", "line 2"),
-        (W + W + "quorum W\n", "line 2"),
-        (W + f"witness V {SAME}\nquorum W\n", "line 2"),
-        (W + "group G any\nquorum W\n", "line 2"),
-        (W + "group G 0 W\nquorum W\n", "line 2"),
-        (W + "group G 2 W\nquorum W\n", "line 2"),
-        (W + "group G 01 W\nquorum W\n", "line 2"),
-        (W + "group G some W\nquorum W\n", "line 2"),
-        (W + "group G any W W\nquorum W\n", "line 2"),
-        (W + "group G any V\nquorum W\n", "line 2"),
-        (W + "group G any none\nquorum W\n", "line 2"),
-        (W + "group W any W\nquorum W\n", "line 2"),
-        (W + "group G any G\nquorum W\n", "line 2"),
-        (W + V + "group G any W\ngroup H any W V\nquorum W\n", "line 4"),
-        (f"witness none {vkey('W')}\nquorum none\n", "line 1"),
-        (f"witness W {LOG}\nquorum none\n", "line 1"),
-        (f"log {vkey('W')}\nquorum none\n", "line 1"),
-        (f"log {LOG}\nlog {LOG}\nquorum none\n", "line 2"),
-        (f"log {LOG} a b\nquorum none\n", "line 1"),
-        ("log nonsense\nquorum none\n", "line 1"),
-        ("witness W\nquorum none\n", "line 1"),
-        ("Quorum none\n", "line 1"),
-        ("quorum none # comment\n", "line 1"),
-        ("quorum none", "policy"),
-        ("quorum none\r\n", "policy"),
-        ("quorum\x0bnone\n", "policy"),
-        ("quorum none\n\x7f", "policy"),
-        ("quorum\u00a0none\n", "line 1"),
-        ("#" + " " * 262144 + "\nquorum none\n", "policy"),
-    ],
-)
+REFUSED: list[tuple[str, str]] = [
+    ("", "quorum"),
+    (W, "quorum"),
+    ("quorum none\nquorum none\n", "line 2"),
+    ("quorum W\n" + W, "line 1"),
+    (W + "quorum X\n", "line 2"),
+    (W + "quorum\n", "line 2"),
+    (W + "quorum W W\n", "line 2"),
+    (W + W + "quorum W\n", "line 2"),
+    (W + f"witness V {SAME}\nquorum W\n", "line 2"),
+    (W + "group G any\nquorum W\n", "line 2"),
+    (W + "group G 0 W\nquorum W\n", "line 2"),
+    (W + "group G 2 W\nquorum W\n", "line 2"),
+    (W + "group G 01 W\nquorum W\n", "line 2"),
+    (W + "group G some W\nquorum W\n", "line 2"),
+    (W + "group G any W W\nquorum W\n", "line 2"),
+    (W + "group G any V\nquorum W\n", "line 2"),
+    (W + "group G any none\nquorum W\n", "line 2"),
+    (W + "group W any W\nquorum W\n", "line 2"),
+    (W + "group G any G\nquorum W\n", "line 2"),
+    (W + V + "group G any W\ngroup H any W V\nquorum W\n", "line 4"),
+    (f"witness none {vkey('W')}\nquorum none\n", "line 1"),
+    (f"witness W {LOG}\nquorum none\n", "line 1"),
+    (f"log {vkey('W')}\nquorum none\n", "line 1"),
+    (f"log {LOG}\nlog {LOG}\nquorum none\n", "line 2"),
+    (f"log {LOG} a b\nquorum none\n", "line 1"),
+    ("log nonsense\nquorum none\n", "line 1"),
+    ("witness W\nquorum none\n", "line 1"),
+    ("Quorum none\n", "line 1"),
+    ("quorum none # comment\n", "line 1"),
+    ("quorum none", "policy"),
+    ("quorum none\r\n", "policy"),
+    ("quorum\x0bnone\n", "policy"),
+    ("quorum none\n\x7f", "policy"),
+    ("quorum\u00a0none\n", "line 1"),
+    ("#" + " " * 262144 + "\nquorum none\n", "policy"),
+]
+
+
+@pytest.mark.parametrize(("text", "field"), REFUSED)
 def test_what_is_no_policy_is_refused_by_line(text: str, field: str) -> None:
     """Each mistake is named with its line; nothing is guessed."""
     with pytest.raises(WitnessPolicyError) as caught:

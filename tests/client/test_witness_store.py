@@ -160,6 +160,25 @@ def test_a_step_that_fails_changes_nothing(path: Path) -> None:
     assert Cosigner(store, signers(), now_s=Clock()).add_checkpoint(LOG.body(8, 9)).outcome is Outcome.COSIGNED
 
 
+def test_an_older_copy_put_in_its_place_is_noticed(path: Path) -> None:
+    """While the witness runs: it cosigns nothing any more, neither the second history nor the first again."""
+    made = Cosigner(Store(path), signers(), now_s=Clock())
+    older = path.read_bytes()
+    assert made.add_checkpoint(LOG.body(8, 12)).outcome is Outcome.COSIGNED
+    path.write_bytes(older)
+    for face in (LOG, FACES[1]):
+        with pytest.raises(WitnessError, match="is older than what was cosigned"):
+            made.add_checkpoint(face.body(8, 12))
+    assert path.read_bytes() == older
+
+
+def test_a_log_that_is_not_there_is_not_cosigned(path: Path) -> None:
+    """Whatever the caller thinks: nothing is put anywhere for a log that was not added."""
+    with pytest.raises(WitnessError, match=r"has no log b\.example"):
+        Store(path).advance("b.example", lambda _: Latest(LOG.checkpoint(9), NOW_S, LOG.note(9)))
+    assert [each.origin for each in Store(path).logs()] == [LOG.origin]
+
+
 def test_a_new_database_is_private_and_is_made_once(path: Path) -> None:
     """Mode 0600, and never over another."""
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

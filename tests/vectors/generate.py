@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from vectors import audits, formats, golden_files, receipt_rows, records, times
+from vectors import audits, cosigned, formats, golden_files, receipt_rows, records, times
 from vectors.shapes import VECTORS
 
 
@@ -20,6 +20,7 @@ def main() -> None:
         **receipt_rows.files(),
         **times.files(),
         **audits.files(),
+        **cosigned.files(),
         **golden_files.missing(),
     }.items():
         path = VECTORS / name

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from builders import NOW, letters
+from builders import NOW, key, letters
 from platemark import (
     attributes,
     cbor,
@@ -34,8 +34,12 @@ from platemark import (
     tlog_proof,
     transparent,
     trust,
+    witness_policy,
+    witness_wire,
 )
 from platemark.audit import AuditState, Frontier
+from platemark.checkpoint import Checkpoint
+from platemark.cosignature import CosignatureVerifier, parse_vkey
 from platemark.errors import (
     AttributeTreeError,
     CborError,
@@ -52,11 +56,12 @@ from platemark.errors import (
     TimeStampError,
     UnknownKindError,
     UnsupportedReceiptError,
+    WitnessPolicyError,
 )
 from platemark.timestamp import Authority, TimeStamp, verify_response
 from platemark.verify import verify
 from platemark_ledger import accesslog
-from vectors import audits, formats, golden_files, receipt_rows, records, times
+from vectors import audits, cosigned, formats, golden_files, receipt_rows, records, times
 from vectors.shapes import VECTORS, tagged, unmeasured, untagged
 
 Row = dict[str, Any]
@@ -454,6 +459,50 @@ def _renewal_malformed(row: Row) -> None:
     assert _refuses(TimeStampError, lambda: readers[row["kind"]](_bytes(row, "bytes"))).field == row["field"]
 
 
+def _checkpoint_of(row: Row) -> Checkpoint:
+    said = row["checkpoint"]
+    return Checkpoint(said["origin"], int(said["size"]), bytes.fromhex(said["root"]))
+
+
+def _cosignature_ed25519(row: Row) -> None:
+    covered, verifier = _checkpoint_of(row), parse_vkey(row["vkey"])
+    assert isinstance(verifier, CosignatureVerifier)
+    name, blob = row["line"].removeprefix("\u2014 ").split(" ")
+    data = base64.b64decode(blob)
+    assert (name, data[:4]) == (verifier.name, verifier.key_id)
+    assert verifier.verify(covered, data[4:]) == int(row["time"])
+    verifier.key.verify(row["message"].encode(), data[12:])
+
+
+def _cosignature_ml_dsa_44(row: Row) -> None:
+    covered, verifier = _checkpoint_of(row), parse_vkey(row["vkey"])
+    assert isinstance(verifier, CosignatureVerifier)
+    signature = key("w", "mldsa44").sign(_bytes(row, "message"))
+    assert verifier.verify(covered, int(row["time"]).to_bytes(8, "big") + signature) == int(row["time"])
+
+
+def _witness_policy_accepted(row: Row) -> None:
+    policy = witness_policy.parse(row["text"])
+    assert all(policy.satisfied_by(each) for each in row["met"])
+    assert not any(policy.satisfied_by(each) for each in row["not_met"])
+
+
+def _witness_policy_refused(row: Row) -> None:
+    assert _refuses(WitnessPolicyError, lambda: witness_policy.parse(row["text"])).field == row["field"]
+
+
+def _add_checkpoint_accepted(row: Row) -> None:
+    read = witness_wire.decode_request(_bytes(row, "body"))
+    assert (read.old_size, [each.hex() for each in read.proof]) == (int(row["old_size"]), row["proof"])
+    assert read.note == _bytes(row, "note")
+    encoded = witness_wire.encode_request(old_size=read.old_size, proof=read.proof, note=read.note)
+    assert encoded == _bytes(row, "body")
+
+
+def _add_checkpoint_refused(row: Row) -> None:
+    _refuses(NoteError, lambda: witness_wire.decode_request(_bytes(row, "body")))
+
+
 FILES = sorted(path.stem for path in VECTORS.glob("*.json"))
 GROUPS = [(name, group) for name in FILES for group in _load(name)]
 
@@ -480,6 +529,7 @@ def _generated() -> dict[str, bytes]:
         **receipt_rows.files(),
         **times.files(),
         **audits.files(),
+        **cosigned.files(),
     }
 
 

@@ -26,7 +26,10 @@ __all__ = ["Bar", "Sources", "State", "Vkey", "Witnesses", "audit", "outcome_fac
 
 Sources = Annotated[
     list[str],
-    typer.Argument(metavar="SOURCE...", help="URL prefix or directory of a log's tiles; or a file of one checkpoint."),
+    typer.Argument(
+        metavar="SOURCE...",
+        help="URL prefix or directory of a log's tiles; or a file with one checkpoint, evidence included.",
+    ),
 ]
 Vkey = Annotated[
     list[str] | None,
@@ -82,6 +85,7 @@ def audit(
     Examples:
       platemark audit https://ledger.example/xray --vkey "$(cat log.vkey)" --state xray.audit
       platemark audit https://ledger.example/xray mirror/ their-checkpoint --vkey "$(cat log.vkey)"
+      platemark audit mine.evidence theirs.evidence --vkey "$(cat log.vkey)"
       platemark audit tiles/ --trust trust.toml --server 127.0.0.1:50151 --statements
     """
     connection = Connection(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from platemark.audit import (
 )
 from platemark.audit.source import LoggedEntry
 from platemark.audit.state import MAX_STATE
+from platemark.audit.views import split
 from platemark.audit_files import CheckpointFile, DirectorySource
 from platemark.cli.connect import MissingExtraError
 from platemark.cosignature import parse_vkey
@@ -89,7 +91,7 @@ def open_sources(
     tls_ca: str | None = None,
     sleep: Callable[[float], object] = time.sleep,
 ) -> list[TileSource | CheckpointFile]:
-    """Each place as a source: http(s) URL prefix, directory of tiles, or file of one checkpoint.
+    """Each place as a source: http(s) URL prefix, directory of tiles, or file of one checkpoint or evidence.
 
     `tls_ca`: for https, a file in PEM; None or `system` for the usual authorities. Raises MissingExtraError, FileError.
     """
@@ -217,6 +219,8 @@ def _views(
     outcome.incomplete += [str(each) for each in failures]
     tiled = [(view, source) for view, source in opened if not isinstance(source, CheckpointFile)]
     if not tiled:
+        for (left, _), (right, _) in itertools.combinations(opened, 2):
+            split(left, right, outcome.findings)
         return [], None
     outcome.view, primary = max(tiled, key=lambda each: each[0].size)
     others = [view for view, source in opened if source is not primary]

@@ -5,6 +5,7 @@ Rules T1 to T14 of proto/log.md. Bodies of refusals are one line of text.
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_BODY", "application"]
 
+_log = logging.getLogger("platemark.witness")
 MAX_BODY = MAX_NOTE + 4096  # a note, 63 hashes of a proof and the old size
 _UNCACHED = {"cache-control": "no-store"}
 
@@ -148,6 +150,7 @@ async def _refused(_request: Request, error: Exception) -> Response:
     return answer
 
 
-async def _unavailable(_request: Request, _error: Exception) -> Response:
+async def _unavailable(_request: Request, error: Exception) -> Response:
     """What it was is for the log of this process, not for whoever asked."""
+    _log.error("%s", error)
     return _text(HTTPStatus.SERVICE_UNAVAILABLE, "the database of this witness does not answer; nothing was cosigned")

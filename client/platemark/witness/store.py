@@ -89,6 +89,7 @@ class Store:
         self.path = path
         # SQLite polls for its lock; threads of this process wait in line instead.
         self._turn = threading.Lock()
+        self._reached: dict[str, Checkpoint] = {}  # what this process has cosigned last; guarded by _turn
         with self._connection() as connection:
             self._check(connection)
             rows = connection.execute("SELECT vkey FROM witness ORDER BY rowid").fetchall()
@@ -147,15 +148,34 @@ class Store:
         What `step` raises goes through and changes nothing. Raises WitnessError.
         """
         with self._transaction() as connection:
-            (known,) = _logs(connection, "WHERE origin = ?", (origin,))
-            new = step(known.latest)
+            known = next(_logs(connection, "WHERE origin = ?", (origin,)), None)
+            latest = known.latest if known is not None else None
+            self._check_reached(origin, latest)
+            new = step(latest)
             found = new.checkpoint
-            connection.execute(
+            changed = connection.execute(
                 "UPDATE log SET size = ?, root = ?, time_s = ?, note = ? WHERE origin = ?",
                 (found.size, found.root, new.time_s, new.note, origin),
             )
+            if changed.rowcount != 1:
+                raise WitnessError(f"{self.path}: has no log {origin}")
         # Crash before the commit: nothing happened and nobody has the cosignatures. After it: they can be had again.
+        with self._turn:
+            reached = self._reached.setdefault(origin, found)
+            if found.size > reached.size:
+                self._reached[origin] = found
         return new
+
+    def _check_reached(self, origin: str, latest: Latest | None) -> None:
+        """A copy from before that somebody puts in the place of the file while we run must not take us back."""
+        reached = self._reached.get(origin)
+        if reached is None:
+            return
+        found = latest.checkpoint if latest is not None else None
+        if found is None or found.size < reached.size or (found.size == reached.size and found.root != reached.root):
+            raise WitnessError(
+                f"{self.path}: is older than what was cosigned, and a witness that lost its database is retired"
+            )
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
