@@ -20,7 +20,7 @@
     not_before = 2026-01-01T00:00:00Z   # optional: only stamps from then on
     not_after = 2036-01-01T00:00:00Z    # optional: only stamps until then
 
-Rules U1 to U7 of proto/evidence.md.
+Rules U1 to U6 of proto/evidence.md.
 """
 
 from __future__ import annotations

@@ -73,11 +73,16 @@ class Publisher:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End it; questions under way are given up, and what they would have brought is asked for again."""
+    @property
+    def ended(self) -> bool:
+        """Whether it uses nothing of the ledger any more."""
+        return self._ended.is_set() or not self._thread.is_alive()
+
+    def stop(self, *, timeout: float | None = None) -> None:
+        """End it, within `timeout` seconds if it can; questions under way are given up and asked again by the next publisher."""
         self._stopping.set()
         # Not the thread: the resolver of an address that does not answer may hold it up, and it is a daemon.
-        self._ended.wait()
+        self._ended.wait(timeout)
 
     def _run(self) -> None:
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
@@ -48,6 +48,7 @@ __all__ = ["Running", "open_with", "running", "serve"]
 _log = logging.getLogger("platemark.ledger")
 _READERS = 4
 _BUNDLERS = 2
+_PUBLISHER_GRACE = 5.0
 # After a fatal fault nothing can be acknowledged any more; reads under way get this long.
 _FAULT_GRACE = 2.0
 _QUIET = 0.05
@@ -118,7 +119,7 @@ async def running(
 
     quorum = None if settings.witness_policy is None else load_quorum(settings.witness_policy, origin=settings.origin)
     ledger = await asyncio.to_thread(open_with, settings, passphrase)
-    stopped = True
+    stopped, publisher = True, None
     readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read")
     try:
         sequencer = Sequencer(
@@ -131,11 +132,12 @@ async def running(
         if quorum is not None and settings.witness_start_check:
             await refuse_other_past(ledger, quorum, timeout=settings.witness_timeout)
         sequencer.start()
+        publisher = Publisher(ledger, settings, quorum, on_failure=fail)
         try:
             async with (
                 _keystates(settings, ledger, sequencer),
                 _gate(settings) as gate,
-                _publishing(settings, ledger, quorum, fail) as seat,
+                _publishing(settings, publisher) as seat,
                 _http(settings, ledger, seat, quorum, reuse_port=reuse_port) as http,
                 _grpc(
                     settings,
@@ -154,7 +156,7 @@ async def running(
             stopped = await asyncio.to_thread(sequencer.stop, timeout=settings.drain)
     finally:
         readers.shutdown()
-        if stopped:
+        if stopped and (publisher is None or publisher.ended):
             ledger.close()
         else:
             # A commit is still under way. Closing files that it writes to is undefined; the end of the process is a crash, which
@@ -184,17 +186,15 @@ async def _gate(settings: Settings) -> AsyncIterator[Gate]:
 
 
 @asynccontextmanager
-async def _publishing(
-    settings: Settings, ledger: Ledger, quorum: Quorum | None, fail: Callable[[str], None]
-) -> AsyncIterator[Seat]:
-    """The publisher, for as long as this process holds the seat."""
+async def _publishing(settings: Settings, publisher: Publisher) -> AsyncIterator[Seat]:
+    """The publisher, running inside the block."""
     with closing(Seat(settings.seat)) as seat:
-        publisher = Publisher(ledger, settings, quorum, on_failure=fail)
         publisher.start()
         try:
             yield seat
         finally:
-            await asyncio.to_thread(publisher.stop)
+            # It may wait for the sequencer's lock, which somebody may hold for long.
+            await asyncio.to_thread(publisher.stop, timeout=min(settings.drain, _PUBLISHER_GRACE))
 
 
 @asynccontextmanager

@@ -171,13 +171,15 @@ class Term:
         asked: set[asyncio.Task[Lines]] = set()
         for witness, task in self._witnesses.items():
             if task is not None and task.done():
+                self._witnesses[witness] = None
                 _raise_rollback(task)
-            if (task is None or task.done()) and not witness.rests(loop.time()):
+            if self._witnesses[witness] is None and not witness.rests(loop.time()):
                 started = loop.create_task(witness.cosign(question, now_ns=self._ledger.now_ns))
                 self._witnesses[witness] = started
                 asked.add(started)
         found: Lines = {}
-        ends: float | None = None
+        # Where no quorum is demanded there is nothing to wait for but a moment.
+        ends = None if self._fails_closed else loop.time() + _GRACE
         while asked:
             left = None if ends is None else max(0.0, ends - loop.time())
             done, asked = await asyncio.wait(asked, timeout=left, return_when=asyncio.FIRST_COMPLETED)

@@ -15,7 +15,7 @@ if __name__ == "__main__":
     # tests/ instead of tests/bench/: modules are bench.report, integration.live, builders as everywhere in the tests.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from bench import appends, auditing, offline, proofs, reads, stages, unary, writes
+from bench import appends, auditing, offline, proofs, publishing, reads, stages, unary, writes
 from bench.bulk import Big
 from bench.report import Report, listening
 
@@ -53,6 +53,10 @@ class Bench:
         """Over gRPC, one a call."""
         unary.run(self._report, self._directory, full=self._full)
 
+    def publishing(self) -> None:
+        """An append beside witnesses, and one that waits for them."""
+        publishing.run(self._report, self._directory, full=self._full)
+
     def writes(self) -> None:
         """Tree, store and admission."""
         writes.run(self._report, self._directory, self._big, full=self._full)
@@ -74,7 +78,7 @@ class Bench:
         auditing.run(self._report, self._directory, full=self._full)
 
 
-SUBJECTS = ("appends", "stages", "unary", "writes", "reads", "proofs", "offline", "auditing")
+SUBJECTS = ("appends", "stages", "unary", "publishing", "writes", "reads", "proofs", "offline", "auditing")
 
 
 def main(arguments: list[str] | None = None) -> int:

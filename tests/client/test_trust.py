@@ -3,12 +3,16 @@
 import base64
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
+import stamps
 from builders import key
 from platemark import trust
+from platemark.cosignature import CosignatureSigner
 from platemark.errors import TrustError
+from platemark.note import NoteSigner
 from platemark.trust import Trust, TrustedLog
 
 KEYS = [base64.b64encode(key(name).spki).decode() for name in ("policy 1", "policy 2")]
@@ -18,6 +22,9 @@ GOOD: dict[str, str] = {
     "policy_keys": f'["{KEYS[0]}", "{KEYS[1]}"]',
     "threshold": "2",
 }
+VKEY = NoteSigner("ledger.example/xray", key("log", "ed25519")).verifier.vkey
+WITNESS = CosignatureSigner("north.example", key("north", "ed25519")).verifier
+ROOT = base64.b64encode(stamps.shop(label="trust").root.public_bytes(Encoding.DER)).decode()
 LOG = TrustedLog(
     bytes.fromhex("ab" * 32), "ledger.example/xray", frozenset(key(n).spki for n in ("policy 1", "policy 2")), 2
 )
@@ -32,6 +39,24 @@ def _file(head: str = "version = 1", **changes: str | None) -> bytes:
 def _without(name: str) -> bytes:
     changes: dict[str, str | None] = {name: None}
     return _file("version = 1", **changes)
+
+
+def _tsa(**changes: str | None) -> bytes:
+    """A [[tsa]] in which entries are replaced, or dropped by None."""
+    entries = {"name": '"Example TSA"', "roots": f'["{ROOT}"]', **changes}
+    return "\n".join(["", "[[tsa]]", *(f"{name} = {value}" for name, value in entries.items() if value), ""]).encode()
+
+
+def test_whom_else_to_believe_is_read() -> None:
+    """Witnesses with their quorum, the demand for ML-DSA-44, and authorities with their dates."""
+    policy = f"witness north {WITNESS.vkey}\nquorum north\n"
+    more = _tsa(not_before="2026-01-01T00:00:00Z", not_after="2026-01-01T01:00:00.000001+01:00")
+    (log,) = (read := trust.parse(_file(witness_policy=f"'''\n{policy}'''", post_quantum="true") + more)).logs
+    assert log.witness_policy is not None
+    assert (log.post_quantum, log.witness_policy.verifiers, log.witness_policy.quorum) == (True, (WITNESS,), "north")
+    assert [(each.name, each.roots) for each in read.authorities] == [("Example TSA", (base64.b64decode(ROOT),))]
+    first = 1_767_225_600 * 10**9
+    assert (read.authorities[0].not_before, read.authorities[0].not_after) == (first, first + 1000)
 
 
 def test_a_trust_file_is_read() -> None:
@@ -128,6 +153,25 @@ REFUSED: list[tuple[str, bytes, str]] = [
     ("threshold 1.0", _file(threshold="1.0"), "log[0].threshold"),
     ("threshold as text", _file(threshold='"1"'), "log[0].threshold"),
     ("threshold as a date", _file(threshold="2026-11-01"), "log[0].threshold"),
+    ("post_quantum as text", _file(post_quantum='"true"'), "log[0].post_quantum"),
+    ("a witness policy as a list", _file(witness_policy="[]"), "log[0].witness_policy"),
+    ("a witness policy without a quorum", _file(witness_policy='""'), "log[0].witness_policy"),
+    ("a witness policy with a log", _file(witness_policy=f'"log {VKEY}\\nquorum none\\n"'), "log[0].witness_policy"),
+    ("a witness policy with a stranger", _file(witness_policy='"quorum north\\n"'), "log[0].witness_policy"),
+    ("tsa as a table", _file("version = 1\ntsa = {}"), "tsa"),
+    ("tsa as text", _file("version = 1\ntsa = [1]"), "tsa[0]"),
+    ("65 tsa", _file() + _tsa() * 65, "tsa"),
+    ("one tsa twice", _file() + _tsa() * 2, "tsa"),
+    ("an unknown entry of a tsa", _file() + _tsa(url='"https://tsa.example"'), "tsa[0].url"),
+    ("a tsa without a name", _file() + _tsa(name=None), "tsa[0].name"),
+    ("a tsa with an empty name", _file() + _tsa(name='""'), "tsa[0].name"),
+    ("a tsa with a name of two lines", _file() + _tsa(name='"a\\nb"'), "tsa[0].name"),
+    ("a tsa without roots", _file() + _tsa(roots=None), "tsa[0].roots"),
+    ("a tsa with no roots", _file() + _tsa(roots="[]"), "tsa[0].roots"),
+    ("a root that is no base64", _file() + _tsa(roots='["*"]'), "tsa[0].roots[0]"),
+    ("a root that is no certificate", _file() + _tsa(roots='["AAAA"]'), "tsa[0].roots[0]"),
+    ("a date without an offset", _file() + _tsa(not_before="2026-01-01T00:00:00"), "tsa[0].not_before"),
+    ("a date as a number", _file() + _tsa(not_after="1"), "tsa[0].not_after"),
 ]
 
 

@@ -91,7 +91,7 @@ def test_golden_evidence_verifies(court: Path, tmp_path: Path, release: str) -> 
     folder = GOLDEN / release
     for case in json.loads((folder / "cases.json").read_text()):
         expected = json.loads((folder / case["verdict"]).read_text())
-        words = [folder / case["image"], "--evidence", folder / case["evidence"], "--trust", folder / "trust.toml"]
+        words = [folder / case["image"], "--evidence", folder / case["evidence"], "--trust", folder / case["trust"]]
         done = run(court, "-m", "platemark", "verify", *words, "--at", str(expected["at"]), "--json", cwd=tmp_path)
         assert (expected["exit_code"], "") == (done.returncode, done.stderr)
         found = json.loads(done.stdout)

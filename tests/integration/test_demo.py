@@ -45,8 +45,8 @@ def test_real_images_were_captured(left: tuple[Path, dict[str, Any]]) -> None:
     assert len(names) == said["own_matching"]
     assert {*drawings()} == {path.name for path in names if path.suffix == ".png"}
     assert len(names) - len(drawings()) >= 60
-    # Leaf 0 is the policy, each device has its enrolment, and the log has stated its keys at least once.
-    assert len(names) + 3 < said["log_size"] <= len(names) + 3 + 10
+    # Leaf 0 is the policy, each device has its enrolment, and the log has stated its keys every now and then.
+    assert len(names) + 3 < said["log_size"]
     assert all((folder / path).with_name(path.name + ".evidence").is_file() for path in names)
 
 

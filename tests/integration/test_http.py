@@ -41,6 +41,8 @@ def test_an_auditor_rebuilds_the_root_from_tiles_alone(place: Place) -> None:
 def test_head_tells_the_length_and_sends_no_body(place: Place) -> None:
     """HEAD has the headers of GET, and the connection goes on."""
     with place.served(HTTP_LISTEN="127.0.0.1:0") as live, _client(live) as client:
+        while len(parse(client.get("/checkpoint").content).signed.signatures) == 1:
+            pass  # what is published a moment after the start replaces it
         for path in ("/checkpoint", "/tile/0/000.p/1", "/tile/entries/000.p/1", "/healthz"):
             whole, head = client.get(path), client.head(path)
             assert head.content == b""

@@ -290,6 +290,17 @@ def test_a_policy_that_demands_nobody_makes_nothing_witnessed(scene: Scene) -> N
     assert scene.rows()[1] is None
 
 
+def test_where_nobody_is_demanded_a_witness_that_hangs_is_not_waited_for(scene: Scene) -> None:
+    """The checkpoint is published without its line."""
+    witness = Witness("w1.test", LOG, fault="hang")
+    with witnessing(witness):
+        text = "\n".join([*witness.lines, "quorum none", ""])
+        with scene.publishing(text, witness_timeout=60.0):
+            size = scene.append()
+            row = eventually(lambda: found if (found := scene.rows()[0]) is not None and found.size == size else None)
+    assert row.cosignatures == ()
+
+
 def test_one_publisher_at_a_time_and_the_next_when_it_has_stopped(scene: Scene) -> None:
     """A second one waits for the seat and then goes on from what the first has published."""
     witness = Witness("w1.test", LOG)

@@ -4,20 +4,25 @@ golden/RELEASE/ holds images, evidence, one trust file and for each image the ve
 of verification. The files of a release are made once, when there are none, and from then on only read.
 """
 
+import base64
 import hashlib
 import json
 import struct
 import tempfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from builders import CAMERA, MODALITY, NOW, Log
+import stamps
+from builders import CAMERA, MODALITY, NOW, Key, Log, Party, Payload, key
 from capture_writers import EXPLICIT, IMPLICIT, Elements, dicom, image_elements
-from platemark import attributes, cbor, evidence, report, trust
+from platemark import attributes, cbor, checkpoint, evidence, merkle, receipt, report, statement, trust
 from platemark.attributes import Disclosure
 from platemark.capture import measure
+from platemark.cosignature import CosignatureSigner
+from platemark.evidence import Keystate, Stamp, Stamped
+from platemark.keystate import KeyStates
 from platemark.rungs import HEADER_BINDING, Measurement
 from platemark.verdict import Verdict
 from platemark.verify import verify
@@ -26,6 +31,7 @@ from vectors.shapes import VECTORS
 __all__ = ["CASES", "RELEASE", "Case", "judge", "missing"]
 
 RELEASE = "0.1"
+HOUR = 3600 * 10**9
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class Case:
 
     image: str
     evidence: str
+    trust: str = "trust.toml"
+    at: int = NOW
 
 
 CASES = (
@@ -42,13 +50,15 @@ CASES = (
     Case("transcoded.dcm", "scan.dcm.evidence"),  # the same pixels and header in another transfer syntax
     Case("renamed.dcm", "scan.dcm.evidence"),  # the same pixels under another patient's name
     Case("image.png", "scan.dcm.evidence"),  # another image's evidence
+    # Seen by two witnesses, stamped, its key stated later, with receipts, under a log that signs with ML-DSA-44 as well.
+    Case("image.png", "witnessed.evidence", "trust-witnessed.toml", NOW + 2 * HOUR),
 )
 
 
 def judge(folder: Path, case: Case, *, at: int) -> Verdict:
     """The verdict of this release on files of another."""
     given = evidence.from_bytes((folder / case.evidence).read_bytes())
-    trusted = trust.parse((folder / "trust.toml").read_bytes())
+    trusted = trust.parse((folder / case.trust).read_bytes())
     return verify(given, trust=trusted, image=measure(folder / case.image), at=at)
 
 
@@ -62,11 +72,13 @@ def missing() -> dict[str, bytes]:
         for name, content in _images().items():
             (root / name).write_bytes(content)
         _register(root)
+        _register_witnessed(root)
         cases = []
         for number, case in enumerate(CASES):
-            verdict = judge(root, case, at=NOW)
+            verdict = judge(root, case, at=case.at)
             (root / f"{number}.verdict.json").write_text(report.to_json(verdict) + "\n", encoding="utf-8")
-            cases.append({"image": case.image, "evidence": case.evidence, "verdict": f"{number}.verdict.json"})
+            named = {"image": case.image, "evidence": case.evidence, "trust": case.trust}
+            cases.append({**named, "verdict": f"{number}.verdict.json"})
         (root / "cases.json").write_text(json.dumps(cases, indent=1) + "\n", encoding="utf-8")
         return {f"{folder}/{path.name}": path.read_bytes() for path in sorted(root.iterdir())}
 
@@ -88,6 +100,62 @@ def _register(root: Path) -> None:
     for name, given in bundles.items():
         (root / name).write_bytes(given.to_bytes())
     (root / "trust.toml").write_text(trust.to_toml(log.trusted()), encoding="utf-8")
+
+
+def _register_witnessed(root: Path) -> None:
+    """A log of its own, with everything that evidence can carry. Two of its signatures are random: it is written once."""
+    picture = measure(root / "image.png")
+    quantum = key("log", "mldsa44")
+    log = Log(more_log_keys=(quantum,))
+    log.enrol(CAMERA, role="sensor")
+    recorded = _capture(log, picture, _disclosure(picture), enrolled="camera")
+    early = log.published(quantum=quantum)
+    stamp = stamps.shop(since=NOW - 24 * HOUR, until=NOW + 24 * HOUR, label="golden")
+    response = stamp.stamp(checkpoint.parse(early).log_note, at=NOW + HOUR)
+    known = KeyStates()
+    for index, raw in enumerate(log.statements):
+        known.apply(statement.decode(raw), index)
+    tree = known.tree()
+    payload: Payload = {"at": NOW + HOUR, "log": log.id, "size": 3, "root": tree.root, "count": tree.count}
+    stated = log.say("keystate", payload, by=Party(log.log_key, statement.policy_issuer(log.origin)))
+    shown = tree.show(CAMERA.key.kid)
+    assert shown is not None
+    witnesses = {"north": key("north", "ed25519"), "south": key("south", "mldsa44")}
+    cosigners = [(f"{name}.example/witness", signer) for name, signer in witnesses.items()]
+    signed = log.published(quantum=quantum, cosigners=cosigners, time_s=NOW // 10**9 + 3600)
+    given = replace(
+        log.evidence(recorded, enrolments=[1], signed=signed),
+        receipts=tuple(_receipt(log, recorded, each) for each in (log.log_key, quantum)),
+        keystate=Keystate(log.proven(stated, signed), shown.to_bytes()),
+        stamped=Stamped(early, log.consistency(3), (Stamp(response),)),
+    )
+    (root / "witnessed.evidence").write_bytes(given.to_bytes())
+    lines = [
+        f"witness {name} {CosignatureSigner(*each).verifier.vkey}"
+        for name, each in zip(witnesses, cosigners, strict=True)
+    ]
+    policy = "\n".join([*lines, "group both all north south", "quorum both", ""])
+    root_certificate = base64.b64encode(stamp.authority.roots[0]).decode()
+    (root / "trust-witnessed.toml").write_text(
+        f"{trust.to_toml(log.trusted())}post_quantum = true\nwitness_policy = '''\n{policy}'''\n\n"
+        f'[[tsa]]\nname = "Golden TSA"\nroots = ["{root_certificate}"]\n',
+        encoding="utf-8",
+    )
+
+
+def _receipt(log: Log, index: int, signer: Key) -> bytes:
+    record = statement.decode(log.statements[index])
+    return receipt.sign_inclusion(
+        signer=signer,
+        issuer=statement.policy_issuer(log.origin),
+        subject=record.subject,
+        issued_s=NOW // 10**9 + 3600,
+        entry=record.entry,
+        index=index,
+        size=len(log.statements),
+        path=merkle.inclusion_path(log.leaves, index),
+        root=merkle.root(log.leaves),
+    )
 
 
 def _disclosure(image: Measurement) -> Disclosure:

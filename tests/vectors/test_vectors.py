@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from builders import NOW, key, letters
+from builders import key, letters
 from platemark import (
     attributes,
     cbor,
@@ -573,7 +573,9 @@ GOLDEN: list[tuple[Path, Row]] = [
 def test_what_a_release_wrote_verifies_as_it_did(folder: Path, case: Row) -> None:
     """Golden evidence has the verdict that its release gave, at its time; only texts for people may differ (J4)."""
     expected = json.loads((folder / case["verdict"]).read_text(encoding="utf-8"))
-    verdict = golden_files.judge(folder, golden_files.Case(case["image"], case["evidence"]), at=int(expected["at"]))
+    verdict = golden_files.judge(
+        folder, golden_files.Case(case["image"], case["evidence"], case["trust"]), at=int(expected["at"])
+    )
     found = json.loads(report.to_json(verdict))
     assert _without_reasons(found) == _without_reasons(expected)
 
@@ -584,16 +586,16 @@ def _without_reasons(verdict: Row) -> Row:
 
 
 def test_the_golden_verdicts_are_the_promised_ones() -> None:
-    """This release's own: the file, the file, the pixels with an opened header, another patient's name, another image."""
+    """This release's own: the file, the file, the pixels with an opened header, another patient, another image, every proof."""
     folder = VECTORS / "golden" / golden_files.RELEASE
-    shown = []
-    for case in golden_files.CASES:
-        verdict = golden_files.judge(folder, case, at=NOW)
-        shown.append((case.image, verdict.result, verdict.rung))
+    verdicts = [golden_files.judge(folder, case, at=case.at) for case in golden_files.CASES]
+    shown = [(case.image, each.result, each.rung) for case, each in zip(golden_files.CASES, verdicts, strict=True)]
     assert shown == [
         ("image.png", "MATCHES RECORD", "file"),
         ("scan.dcm", "MATCHES RECORD", "file"),
         ("transcoded.dcm", "MATCHES RECORD", "pixels"),
         ("renamed.dcm", "DOES NOT MATCH", "pixels"),
         ("image.png", "DOES NOT MATCH", None),
+        ("image.png", "MATCHES RECORD", "file"),
     ]
+    assert letters(verdicts[-1]) == "PPPPPPPPPPPNNPP"

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from platemark import statement, tlog_proof
 from platemark_ledger.demo.place import DemoError, Place
 from platemark_ledger.demo.process import started
 
@@ -75,15 +76,28 @@ def running(place: Place, founded: Founded) -> Iterator[Peers]:
 
 
 def until_published(client: LedgerClient, id: bytes) -> Evidence:
-    """The evidence of a statement once it carries a witnessed checkpoint and a time stamp. Raises DemoError."""
+    """The evidence of a statement once it carries all that it can. Raises DemoError.
+
+    A witnessed checkpoint, a time stamp, and a statement about the keys that is later than this one.
+    """
     deadline = time.monotonic() + _PATIENCE
     while True:
         given = client.evidence(id=id).content
-        if given.stamped is not None and b"demo.example/witness" in given.record.proof:
+        witnessed = b"demo.example/witness" in given.record.proof
+        if witnessed and given.stamped is not None and _keys_stated_since(given):
             return given
         if time.monotonic() > deadline:
-            raise DemoError(f"no witnessed and time-stamped checkpoint within {_PATIENCE:g} s: see the logs in peers")
+            raise DemoError(
+                f"nothing witnessed, time-stamped and with its keys stated within {_PATIENCE:g} s: see peers"
+            )
         time.sleep(_PAUSE)
+
+
+def _keys_stated_since(given: Evidence) -> bool:
+    if given.keystate is None:
+        return False
+    size = statement.decode(given.keystate.proven.statement).payload["size"]
+    return isinstance(size, int) and size > tlog_proof.parse(given.record.proof).index
 
 
 def _platemark(*words: str) -> dict[str, Any]:
@@ -113,7 +127,8 @@ def _configure(founded: Founded, policy: Path, authority: dict[str, Any]) -> Non
     with founded.config.open("a", encoding="utf-8") as config:
         config.write(
             f"\n# {LABEL}\nwitness_policy = {json.dumps(str(policy.resolve()))}\ntsa = [{json.dumps(authority['url'])}]\n"
-            f"tsa_crl = [{json.dumps(authority['crl'])}]\ntsa_interval = 1.0\npublish_interval = 0.2\n"
+            f"tsa_crl = [{json.dumps(str(Path(authority['crl']).resolve()))}]\ntsa_interval = 1.0\npublish_interval = 0.2\n"
+            "keystate_interval = 2.0\n"
         )
 
 

@@ -1,0 +1,166 @@
+"""Asking one witness: what its answers teach, when it is left alone, and that no answer does more than fail."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import builders
+from platemark import witness_wire
+from platemark.checkpoint import Checkpoint
+from platemark.cosignature import CosignatureSigner
+from platemark_ledger.asking import AskingError
+from platemark_ledger.witnessing import Lines, Question, RollbackError, Witness, lines_of
+
+CHECKPOINT = Checkpoint("log.example/a", 5, sha256(b"root").digest())
+SIGNER = CosignatureSigner("w1.test", builders.key("w1.test", "ed25519"))
+NOTE = b"a signed note\n"
+Answer = tuple[int, str, bytes]
+GOOD: Answer = (200, "text/plain", SIGNER.sign(CHECKPOINT, time_s=1).encode())
+
+
+def conflict(size: int) -> Answer:
+    """409 with a size."""
+    return 409, "text/x.tlog.size", b"%d\n" % size
+
+
+class Scene:
+    """A witness that gives these answers, one after the other, and the old sizes that it was asked from."""
+
+    def __init__(self, answers: Sequence[Answer], *, anchored: int = 5) -> None:
+        self.asked: list[tuple[int, int]] = []
+        self.answers = list(answers)
+        self.anchored = anchored
+
+    def handle(self, request: httpx.Request) -> httpx.Response:
+        """The next answer."""
+        assert request.url == "https://w.test/prefix/add-checkpoint"
+        said = witness_wire.decode_request(request.content)
+        assert said.note == NOTE
+        self.asked.append((said.old_size, len(said.proof)))
+        status, media, body = self.answers.pop(0)
+        return httpx.Response(status, content=body, headers={"content-type": media})
+
+    def cosign(self, *, rounds: int = 1, then: Callable[[Witness, float], None] | None = None) -> list[Lines | str]:
+        """What comes of some rounds."""
+
+        async def run() -> list[Lines | str]:
+            outcomes: list[Lines | str] = []
+            async with httpx.AsyncClient(transport=httpx.MockTransport(self.handle)) as client:
+                witness = Witness(
+                    client, "https://w.test/prefix/", [SIGNER.verifier], timeout=5.0, pause=1.0, draw=lambda: 1.0
+                )
+                question = Question(CHECKPOINT, NOTE, lambda old: (bytes(32),) * old, lambda: self.anchored)
+                for _ in range(rounds):
+                    try:
+                        outcomes.append(await witness.cosign(question, now_ns=lambda: 7))
+                    except AskingError as error:
+                        outcomes.append(error.reason)
+                if then is not None:
+                    then(witness, asyncio.get_running_loop().time())
+            return outcomes
+
+        return asyncio.run(run())
+
+
+LINES = {("w1.test", SIGNER.verifier.key_id): GOOD[2].decode()}
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked"),
+    [
+        ([GOOD], [(0, 0)]),
+        ([conflict(3), GOOD], [(0, 0), (3, 3)]),
+        ([conflict(3), conflict(4), GOOD], [(0, 0), (3, 3), (4, 4)]),
+        ([conflict(5), GOOD], [(0, 0), (5, 0)]),
+    ],
+)
+def test_a_conflict_teaches_the_size_from_which_to_prove(answers: list[Answer], asked: list[tuple[int, int]]) -> None:
+    """The next attempt is from there, with a proof unless it is 0 or this very size."""
+    scene = Scene(answers)
+    assert scene.cosign() == [LINES]
+    assert scene.asked == asked
+
+
+def test_what_was_learnt_is_kept_for_the_next_round() -> None:
+    """After a cosignature the next question starts at its size."""
+    scene = Scene([conflict(2), GOOD, GOOD])
+    assert scene.cosign(rounds=2) == [LINES, LINES]
+    assert scene.asked == [(0, 0), (2, 2), (5, 0)]
+
+
+def test_a_witness_that_moves_each_time_is_left_for_the_next_round() -> None:
+    """Three attempts in a round are enough."""
+    scene = Scene([conflict(1), conflict(2), conflict(3)])
+    assert scene.cosign() == ["it names another size each time"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "anchored", "reason"),
+    [
+        ([conflict(6)], 5, "has cosigned size 6, and this log has 5"),
+        ([(422, "text/plain", b"no\n")], 5, "refuses the proof from size 0 to 5: another past"),
+        ([conflict(5), conflict(5)], 5, "has another root at size 5"),
+        ([conflict(4), (422, "text/plain", b"no\n")], 5, "refuses the proof from size 4 to 5: another past"),
+    ],
+    ids=["a larger size", "unprocessable", "the old way to say another root", "after learning"],
+)
+def test_another_past_is_not_a_failure_but_an_alarm(answers: list[Answer], anchored: int, reason: str) -> None:
+    """These are the answers that an honest log never gets."""
+    with pytest.raises(RollbackError, match=reason):
+        Scene(answers, anchored=anchored).cosign()
+
+
+def test_a_witness_that_is_ahead_of_an_old_question_is_no_alarm() -> None:
+    """Below the size that is anchored by now, it was asked by the publisher before us."""
+    assert Scene([conflict(6)], anchored=9).cosign() == ["it is ahead of this question"]
+
+
+def test_who_fails_rests_longer_each_time_up_to_a_bound() -> None:
+    """2, 4, 8 and then 15 seconds here; who cosigns again is asked again at once."""
+    failure: Answer = (500, "text/plain", b"oops\n")
+    for count, pause in ((1, 2.0), (2, 4.0), (3, 8.0), (4, 15.0), (5, 15.0), (60, 15.0)):
+
+        def check(witness: Witness, now: float, *, count: int = count, pause: float = pause) -> None:
+            assert witness.rests(now + pause - 1)
+            assert not witness.rests(now + pause + 1)
+            assert witness.state.failures == count
+
+        assert Scene([failure] * count).cosign(rounds=count, then=check) == ["status 500: oops"] * count
+
+    def recovered(witness: Witness, now: float) -> None:
+        assert witness.state.answered == 7
+        assert not witness.rests(now + 3)
+
+    Scene([failure, GOOD]).cosign(rounds=2, then=recovered)
+
+
+@given(st.sampled_from([200, 201, 204, 400, 403, 404, 409, 429, 500]), st.text(max_size=30), st.binary(max_size=200))
+def test_any_answer_is_cosignatures_or_a_failure(status: int, media: str, body: bytes) -> None:
+    """Whatever a witness says, nothing but AskingError and RollbackError comes of it, and only 409 and 422 can alarm."""
+    safe = "".join(each for each in media if each.isascii() and each.isprintable())
+    try:
+        outcomes = Scene([(status, safe, body)] * 3).cosign()
+    except RollbackError:
+        assert status == 409
+    else:
+        assert all(isinstance(each, str) or status == 200 for each in outcomes)
+
+
+@given(st.binary(max_size=300))
+def test_lines_are_verified_or_refused(said: bytes) -> None:
+    """No bytes but a signature of a known key over this checkpoint are cosignatures."""
+    with pytest.raises(AskingError):
+        lines_of(said, CHECKPOINT, [SIGNER.verifier])
+
+
+def test_what_a_stranger_says_reaches_the_log_printable_and_short() -> None:
+    """Control characters and length are cut."""
+    (said,) = Scene([(500, "text/html", b"\x1b[31m<h1>\xff" + b"x" * 500)]).cosign()
+    assert isinstance(said, str)
+    assert said.isprintable()
+    assert len(said) < 150
