@@ -25,7 +25,7 @@ _SAFE_INTEGER = (1 << 53) - 1
 _UNSHOWN = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]")
 NOT_PROVEN = (
     "that the scene was real, that the right patient lay there, or that the device was honest",
-    "that no other statement about this image exists",
+    "that no other statement about this image exists, and that no later policy or revocation of the log was held back",
 )
 _ADVICE = {
     MATCHES_RECORD: "This image is the one that a known device registered, as far as the checks below go.",

@@ -8,6 +8,7 @@
     origin = "ledger.example/xray"   # what people call it; has to be leaf 0's
     policy_keys = ["<base64 SPKI>"]  # who may sign the log's policy; has to be leaf 0's
     threshold = 1
+    policy_version = 0               # optional: the least version of the log's policy that evidence has to show
     post_quantum = true              # optional: the checkpoint needs an ML-DSA-44 signature of the log as well
     witness_policy = '''
     witness north north.example+1b8f8e5d+BF0Zn...
@@ -52,7 +53,7 @@ _MAX_DOTS = 256
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MAX_AUTHORITIES = 64
 _LOG_FIELDS = {"id", "origin", "policy_keys", "threshold"}
-_OPTIONAL_LOG_FIELDS = {"post_quantum", "witness_policy"}
+_OPTIONAL_LOG_FIELDS = {"policy_version", "post_quantum", "witness_policy"}
 _TSA_FIELDS = {"name", "roots", "not_before", "not_after"}
 
 
@@ -61,7 +62,8 @@ class TrustedLog:
     """A log by its identity (`id`, leaf 0's statement id) and the keys that may sign its policy (SPKI DER).
 
     `witness_policy` says who else has to have seen a checkpoint, `post_quantum` that the log has to have signed it with
-    ML-DSA-44 as well.
+    ML-DSA-44 as well, `policy_version` the least version that the log's policy has to have: an older one may name keys
+    that were dropped since.
     """
 
     id: bytes
@@ -70,6 +72,7 @@ class TrustedLog:
     threshold: int
     witness_policy: WitnessPolicy | None = None
     post_quantum: bool = False
+    policy_version: int = 0
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,8 @@ def _log(entry: Mapping[str, object], field: str) -> TrustedLog:
         origin,
         policy_keys,
         threshold,
-        witness_policy=_witness_policy(entry.get("witness_policy"), f"{field}.witness_policy"),
+        witness_policy=_witness_policy(entry.get("witness_policy"), origin, f"{field}.witness_policy"),
+        policy_version=_version(entry.get("policy_version", 0), f"{field}.policy_version"),
         post_quantum=_switch(entry, "post_quantum", f"{field}.post_quantum"),
     )
 
@@ -167,7 +171,7 @@ def _switch(content: Mapping[str, object], name: str, field: str) -> bool:
     return value
 
 
-def _witness_policy(text: object, field: str) -> WitnessPolicy | None:
+def _witness_policy(text: object, origin: str, field: str) -> WitnessPolicy | None:
     if text is None:
         return None
     if not isinstance(text, str):
@@ -178,7 +182,15 @@ def _witness_policy(text: object, field: str) -> WitnessPolicy | None:
         raise TrustError(field, str(error)) from None
     if policy.logs:
         raise TrustError(field, "it has a log line: here the log's keys are those of its own policy")
+    if any(each.verifier.name == origin for each in policy.witnesses):
+        raise TrustError(field, "a witness has the log's own name: a log is no witness of itself")
     return policy
+
+
+def _version(value: object, field: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 63:
+        raise TrustError(field, "not a number from 0 to 2^63 - 1")
+    return value
 
 
 def _authorities(entries: object) -> tuple[Authority, ...]:

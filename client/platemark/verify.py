@@ -103,10 +103,18 @@ class _Verification:
         except PlatemarkError as error:
             self._fail(3, error)
         last = policies.versions[-1]
-        self._pass(3, f"policy version {last.payload['version']!r} of {trusted.origin}, signed by its policy keys")
+        version = cast("int", last.payload["version"])
+        if version < trusted.policy_version:
+            # As with a missing post-quantum signature: the checks go on, and none of them passes.
+            self.believed = False
+            asked = f"the trust file asks for version {trusted.policy_version}"
+            self._note(3, NOT_CHECKED, f"{asked} of the policy, and the evidence shows no later one than {version}")
+        else:
+            self._pass(3, f"policy version {version} of {trusted.origin}, signed by its policy keys")
         self._checkpoint(proof, policies, trusted)
         self._inclusion(proof, record, policies)
-        self._take(check_witnesses(proof.checkpoint, trusted.witness_policy))
+        keys = policies.at(proof.checkpoint.checkpoint.size).signers()
+        self._take(check_witnesses(proof.checkpoint, trusted.witness_policy, log_keys=keys))
         proven = self._time(proof, policies)
         self._key(lineage.Positioned(record, proof.index), proof, policies, proven)
 

@@ -10,7 +10,10 @@ from platemark.errors import SignatureError
 from platemark.verdict import FAIL, NOT_CHECKED, PASS, Check
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from platemark.checkpoint import SignedCheckpoint
+    from platemark.keys import Verifier
     from platemark.witness_policy import WitnessPolicy
 
 __all__ = ["check_witnesses"]
@@ -18,8 +21,12 @@ __all__ = ["check_witnesses"]
 _NUMBER = 10
 
 
-def check_witnesses(signed: SignedCheckpoint, policy: WitnessPolicy | None) -> Check:
+def check_witnesses(
+    signed: SignedCheckpoint, policy: WitnessPolicy | None, *, log_keys: Iterable[Verifier] = ()
+) -> Check:
     """PASS when witnesses that `policy` names, and enough of them, cosigned; their times are their own clocks'.
+
+    A key of the log itself is no witness, under whatever name.
 
     A cosignature of a named witness that fails is FAIL; too few of them is NOT CHECKED, which keeps a verdict that asks
     for witnesses from being MATCHES RECORD. Cosignatures of others count for nothing.
@@ -29,7 +36,8 @@ def check_witnesses(signed: SignedCheckpoint, policy: WitnessPolicy | None) -> C
         shown = f"; {len(others)} others signed, and nobody vouches for them" if others else ""
         return Check(_NUMBER, NOT_CHECKED, f"no witness is named in the trust file{shown}")
     try:
-        found = cosignatures(signed, policy.verifiers)
+        own = {key.spki for key in log_keys}
+        found = [each for each in cosignatures(signed, policy.verifiers) if each.verifier.key.spki not in own]
     except SignatureError as error:
         return Check(_NUMBER, FAIL, str(error))
     keys = [each.verifier for each in found]

@@ -243,8 +243,9 @@ class Receipts:
                 keystate_leaf=leaf,
                 checkpoint=released,
                 published=row,
-                time=self._time_proof(transaction, view, index, released),
-                receipts=self._receipts(subject, released),
+                # Leaf 0 is for everybody, and every client begins with it: it comes without what is dear to make.
+                time=self._time_proof(transaction, view, index, released) if index else None,
+                receipts=self._receipts(subject, released) if index else (),
             )
 
     def _receipts(self, subject: Proven, released: Anchored) -> tuple[bytes, ...]:

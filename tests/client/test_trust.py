@@ -23,6 +23,7 @@ GOOD: dict[str, str] = {
     "threshold": "2",
 }
 VKEY = NoteSigner("ledger.example/xray", key("log", "ed25519")).verifier.vkey
+SELF = CosignatureSigner("ledger.example/xray", key("north", "ed25519")).verifier
 WITNESS = CosignatureSigner("north.example", key("north", "ed25519")).verifier
 ROOT = base64.b64encode(stamps.shop(label="trust").root.public_bytes(Encoding.DER)).decode()
 LOG = TrustedLog(
@@ -157,6 +158,14 @@ REFUSED: list[tuple[str, bytes, str]] = [
     ("a witness policy as a list", _file(witness_policy="[]"), "log[0].witness_policy"),
     ("a witness policy without a quorum", _file(witness_policy='""'), "log[0].witness_policy"),
     ("a witness policy with a log", _file(witness_policy=f'"log {VKEY}\\nquorum none\\n"'), "log[0].witness_policy"),
+    (
+        "a witness of the log's name",
+        _file(witness_policy=f'"witness a {SELF.vkey}\\nquorum a\\n"'),
+        "log[0].witness_policy",
+    ),
+    ("a policy version as text", _file(policy_version='"1"'), "log[0].policy_version"),
+    ("a policy version below 0", _file(policy_version="-1"), "log[0].policy_version"),
+    ("a policy version true", _file(policy_version="true"), "log[0].policy_version"),
     ("a witness policy with a stranger", _file(witness_policy='"quorum north\\n"'), "log[0].witness_policy"),
     ("tsa as a table", _file("version = 1\ntsa = {}"), "tsa"),
     ("tsa as text", _file("version = 1\ntsa = [1]"), "tsa[0]"),

@@ -140,6 +140,31 @@ def test_a_false_post_quantum_signature_fails() -> None:
     assert (verdict.result, verdict.checks[3].status) == (EVIDENCE_INVALID, "FAIL")
 
 
+def test_a_key_of_the_log_is_no_witness_under_another_name() -> None:
+    """A quorum that the log can meet with its own key is not met."""
+    line = f"witness other {CosignatureSigner('other.example', LOG_QUANTUM).verifier.vkey}\nquorum other\n"
+    scene = _witnessed(witness_policy.parse(line), cosigners=[("other.example", LOG_QUANTUM)])
+    verdict = _judged(scene)
+    assert (verdict.checks[9].status, verdict.result) == ("NOT CHECKED", INCONCLUSIVE)
+
+
+def test_a_reader_who_knows_of_a_later_policy_is_not_shown_an_old_one() -> None:
+    """A log key that version 1 dropped is believed by whoever is not shown version 1, unless the trust file asks for it."""
+    log = _log()
+    new = key("new log", "ed25519")
+    changes: dict[str, Any] = {"log": log.id, "prev": log.id, "log_keys": [new.spki]}
+    log.policy(log.policy_keys[0], version=1, **changes)
+    log.capture(b"another")
+    withheld = log.evidence(2, enrolments=[1], policies=[0])
+    whole = log.evidence(2, enrolments=[1], signed=log.checkpoint(signer=new))
+    assert _judged((withheld, log.trust())).result == MATCHES_RECORD
+    knowing = log.trust(policy_version=1)
+    assert _judged((whole, knowing)).result == MATCHES_RECORD
+    verdict = _judged((withheld, knowing))
+    assert (letters(verdict)[:8], verdict.result) == ("PPNNNNNN", INCONCLUSIVE)
+    assert _judged((log.evidence(2, enrolments=[1]), knowing)).result == EVIDENCE_INVALID
+
+
 # --- time -----------------------------------------------------------------------------------------
 
 
