@@ -82,7 +82,10 @@ def judge(
     if keystate is None:
         reason = "no revocation is shown, and nothing proves that there is none"
     elif keystate.size <= index:
-        reason = f"no revocation is shown, and the keystate at leaf {keystate.index} is of a log without this record"
+        reason = (
+            f"no revocation is shown; the log last stated its keys at {format_time(keystate.time)}, before it had this "
+            "record: evidence that is fetched later can say more"
+        )
     else:
         known = (
             f"key status known to {format_time(keystate.time)}: not revoked, says the keystate at leaf {keystate.index}"

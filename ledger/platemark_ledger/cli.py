@@ -351,6 +351,8 @@ def _tell_founded(founded: founding.Founded) -> None:
         "Next:",
         f"  platemark-ledger serve {shlex.quote(str(founded.directory))}",
         f"  enrol a device with the registrar key, whose issuer is {founded.registrar_issuer}",
+        "  let others witness and time-stamp it: give witnesses log.vkey, set witness_policy, tsa and http_listen",
+        "  in config.toml, and tell your readers (deploy/README.md, section 10)",
     ]
     for line in lines:
         output.say(output.printable(line))

@@ -48,17 +48,18 @@ class LedgerMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every metric, of now."""
+        size, now, state = self._ledger.anchor.read().size, self._ledger.now_ns(), self._seat.told()
         with self._ledger.store.read() as transaction:
             row = self._newest(transaction)
-        size, now, state = self._ledger.anchor.read().size, self._ledger.now_ns(), self._seat.told()
-        reached = row.size if row is not None else 0
-        # A log that does not grow is not late.
-        age = 0.0 if reached >= size or row is None else max(0, now - row.at) / _NS
+            reached = row.size if row is not None else 0
+            # A log that does not grow is not late.
+            waiting = transaction.statement(reached).received if reached < size else now
+        age = max(0, now - waiting) / _NS
         yield _gauge("platemark_log_size", "Leaves at or below the anchored checkpoint.", size)
         yield _gauge("platemark_published_size", "Leaves at or below the newest published checkpoint.", reached)
         yield _gauge(
             "platemark_published_age_seconds",
-            "Since the newest published checkpoint; 0 while it covers the whole log.",
+            "Since the first statement was logged that no published checkpoint covers; 0 while there is none.",
             age,
         )
         yield _gauge(

@@ -21,7 +21,7 @@ from grpc_reflection.v1alpha import reflection
 
 from platemark.cosignature import CosignatureSigner
 from platemark.key_files import read_private
-from platemark.keys import ML_DSA_44
+from platemark.keys import ALGORITHM_NAMES, EDDSA, ML_DSA_44
 from platemark.note import NoteSigner
 from platemark_ledger import metrics
 from platemark_ledger.access_gate import Gate, open_gate
@@ -72,11 +72,15 @@ class Running:
 def open_with(settings: Settings, passphrase: bytes | None) -> Ledger:
     """The ledger of these settings. Raises KeyFileError, StartRefusedError and the ledger's FatalErrors."""
     key = read_private(settings.log_key, passphrase)
+    if key.alg != EDDSA:
+        name = ALGORITHM_NAMES[key.alg]
+        raise ConfigError("log_key", f"{settings.log_key} is a {name} key, and checkpoints are signed with Ed25519")
     cosigner = None
     if settings.log_key_pq is not None:
         second = read_private(settings.log_key_pq, passphrase)
         if second.alg != ML_DSA_44:
-            raise ConfigError("log_key_pq", f"{settings.log_key_pq} is no ML-DSA-44 key")
+            name = ALGORITHM_NAMES[second.alg]
+            raise ConfigError("log_key_pq", f"{settings.log_key_pq} is a {name} key, and an ML-DSA-44 key is wanted")
         cosigner = CosignatureSigner(settings.origin, second)
     paths = Paths(settings.data, settings.anchor, settings.lock)
     return open_ledger(paths, signers=[NoteSigner(settings.origin, key)], cosigner=cosigner)

@@ -319,6 +319,8 @@ class Settings:
         if len(set(self.tsa)) != len(self.tsa):
             raise ConfigError("tsa", "one authority is named twice")
         for place in self.tsa_crl:
+            if "://" not in place and not place.startswith("/"):
+                raise ConfigError("tsa_crl", f"{place!r} is neither an absolute path nor an http or https URL")
             if not place.startswith("/"):
                 check_url("tsa_crl", place)
 

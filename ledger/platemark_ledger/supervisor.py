@@ -158,7 +158,8 @@ class Supervisor:
             stdout=asyncio.subprocess.PIPE,
             # Of its own: Ctrl-C is for the supervisor, which then drains the workers.
             start_new_session=True,
-            env=config.for_workers(config.environment()),
+            # gRPC would print a line of its own for every handshake that fails.
+            env={"GRPC_VERBOSITY": "ERROR", **config.for_workers(config.environment())},
         )  # fmt: skip
         self._workers[slot] = worker
         assert worker.stdin is not None

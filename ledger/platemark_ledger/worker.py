@@ -36,6 +36,8 @@ def main() -> int:
     )
     # Every request to a witness would be a line; the publisher says when something changes.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    # What strangers send to an open port is no news; the read side answers it with 400.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     settings = config.from_json(sys.stdin.readline())
     # The commit thread and the examiners take turns at the interpreter; with the default of 5 ms a call that lets go of it for
     # a microsecond waits for its turn a thousand times as long.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 from commands import case, ct, platemark
 
 import builders
+import stamps
 from platemark import cbor, key_files, statement
 from platemark.attributes import commit
 from platemark.chain import ChainState
+from platemark.cosignature import CosignatureSigner
 from platemark.enrolment import request_enrolment
 from platemark.keys import generate
 from platemark.policy_change import Changes, encode_proposal, propose
@@ -84,6 +87,29 @@ def test_a_statement_shows_its_id_and_times(files: dict[str, Path]) -> None:
     assert ("capture", builders.MODALITY.uri) == (said["kind"], said["issuer"])
     assert builders.MODALITY.key.kid.hex() == said["kid"]
     assert said["payload"]["captured"].startswith("2027-01-15T08:00:00")
+
+
+def test_a_trust_file_shows_whom_it_believes(files: dict[str, Path], tmp_path: Path) -> None:
+    """Witnesses with quorum, authorities with dates: what is not shown would look as if nobody were named."""
+    assert platemark("inspect", files["trust"], "--json").json()["time_stamping_authorities"] == "none"
+    witness = CosignatureSigner("north.example", builders.key("north", "ed25519")).verifier
+    shop = stamps.shop(label="inspected")
+    root = base64.b64encode(shop.authority.roots[0]).decode()
+    path = tmp_path / "more.toml"
+    path.write_text(
+        f"{files['trust'].read_text()}post_quantum = true\npolicy_version = 3\n"
+        f"witness_policy = '''\nwitness north {witness.vkey}\nquorum north\n'''\n"
+        f'[[tsa]]\nname = "Example TSA"\nroots = ["{root}"]\nnot_after = 2036-01-01T00:00:00Z\n'
+    )
+    said = platemark("inspect", path, "--json").json()
+    (log,), (authority,) = said["log"], said["time_stamping_authorities"]
+    assert (log["post_quantum"], log["policy_version"], log["witnesses"]["quorum"]) == (True, 3, "north")
+    assert log["witnesses"]["witnesses"] == [f"north: north.example, key id {witness.key_id.hex()}"]
+    assert (authority["name"], authority["not_before"]) == ("Example TSA", "any")
+    assert authority["not_after"].startswith("2036-01-01T00:00:00")
+    assert authority["roots"][0].startswith("CN=root, SHA-256 ")
+    text = platemark("inspect", path)
+    assert (text.code, "north.example" in text.out, "Example TSA" in text.out) == (0, True, True)
 
 
 @pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])

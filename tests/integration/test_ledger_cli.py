@@ -120,6 +120,19 @@ def test_a_key_that_is_missing_or_not_this_logs_is_the_operators_to_mend(place: 
     assert "log.key is open to others (mode 0644): chmod 600 it" in wrong.stderr
 
 
+def test_a_log_key_of_another_kind_is_refused_before_anything_is_served(place: Place) -> None:
+    """The policy names both of the log's keys, but each of them signs what only it can sign."""
+    arguments = ("serve", str(place.directory), "--listen", "127.0.0.1:0")
+    classic, quantum = (str(place.directory / "keys" / name) for name in ("log.key", "log-mldsa44.key"))
+    for setting, ran in {
+        "log_key": run(*arguments, LOG_KEY=quantum),
+        "log_key_pq": run(*arguments, LOG_KEY_PQ=classic),
+    }.items():
+        assert (ran.returncode, ran.stdout) == (Exit.USAGE, "")
+        assert f"{setting}: " in ran.stderr
+        assert "Traceback" not in ran.stderr
+
+
 def test_workers_do_not_get_the_secrets_of_a_founder() -> None:
     """What only init needs does not reach the processes that parse what strangers send."""
     environ = {"PLATEMARK_LEDGER_OFFLINE_KEYS_PASSPHRASE": "a", "PLATEMARK_LEDGER_LOG_KEY_PASSPHRASE": "b", "HOME": "/"}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
+
+from cryptography.hazmat.primitives import hashes
 
 from platemark import (
     attributes,
@@ -25,6 +27,10 @@ from platemark import (
 from platemark.cli import passphrases, policy_text
 from platemark.errors import FormatError, KeyFileError, PlatemarkError, UnknownKindError
 from platemark.report import format_time
+
+if TYPE_CHECKING:
+    from platemark.timestamp import Authority
+    from platemark.witness_policy import WitnessPolicy
 
 __all__ = ["describe"]
 
@@ -230,7 +236,34 @@ def _trust(data: bytes, reveal: bool) -> Described | None:  # noqa: ARG001 - one
                 "origin": log.origin,
                 "threshold": log.threshold,
                 "policy_keys": [_key(keys.load_public(key)) for key in sorted(log.policy_keys)],
+                "policy_version": log.policy_version,
+                "post_quantum": log.post_quantum,
+                "witnesses": "none" if log.witness_policy is None else _witnesses(log.witness_policy),
             }
             for log in believed.logs
         ],
+        "time_stamping_authorities": [_authority(each) for each in believed.authorities] or "none",
+    }
+
+
+def _witnesses(policy: WitnessPolicy) -> Described:
+    groups = [f"{each.name}: at least {each.threshold} of {', '.join(each.members)}" for each in policy.groups]
+    return {
+        "witnesses": [
+            f"{each.name}: {each.verifier.name}, key id {each.verifier.key_id.hex()}" for each in policy.witnesses
+        ],
+        "groups": groups or "none",
+        "quorum": policy.quorum or "none",
+    }
+
+
+def _authority(authority: Authority) -> Described:
+    return {
+        "name": authority.name,
+        "roots": [
+            f"{each.subject.rfc4514_string()}, SHA-256 {each.fingerprint(hashes.SHA256()).hex()}"
+            for each in authority.certificates
+        ],
+        "not_before": "any" if authority.not_before is None else format_time(authority.not_before),
+        "not_after": "any" if authority.not_after is None else format_time(authority.not_after),
     }

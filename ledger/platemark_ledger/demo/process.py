@@ -37,6 +37,8 @@ def serving(ledger: Path, log: Path) -> Iterator[Server]:
     """
     command = ["-m", "platemark_ledger.cli", "serve", str(ledger), "--listen", "127.0.0.1:0", "--json"]
     with started(command, log) as (said, pid):
+        if "listening" not in said:
+            raise DemoError(f"the ledger does not start: {_last_line(log)}")
         yield Server(str(said["listening"]), pid)
 
 
