@@ -30,6 +30,7 @@ from platemark_ledger.founding import Founded
 __all__ = ["Outcome", "demo", "run"]
 
 _ORIGIN = "ledger.example/demo"
+_SHOWN = 6  # lines of the table of captures at its beginning, and at its end
 # Native, explicit little endian, small, and carrying patient, study and orientation.
 _BASE, _OTHER, _DRAWING = "test_files/CT_small.dcm", "test_files/MR_small.dcm", "target.png"
 
@@ -145,6 +146,11 @@ def _fetched(client: LedgerClient, items: list[Item], say: _Voice) -> int:
     return total
 
 
+def _some(items: Sequence[Item]) -> Sequence[Item]:
+    """The first and the last of them, which are of the two devices."""
+    return items if len(items) <= 2 * _SHOWN else [*items[:_SHOWN], *items[-_SHOWN:]]
+
+
 class _Voice:
     """Tells what happens, for a person; says nothing when `quiet`."""
 
@@ -174,10 +180,12 @@ class _Voice:
                     item.statement.payload.get("frames", "-"),
                     ", ".join(item.rungs),
                 )
-                for item in items
+                for item in _some(items)
                 if item.statement is not None
             ),
         )
+        if len(items) > 2 * _SHOWN:
+            output.say(f"... and {len(items) - 2 * _SHOWN} between them (--json lists all)")
         output.say()
 
     def own(self, own: Sequence[Judged]) -> None:
