@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["may_repeat", "refused", "translate"]
 
 # gRPC's own words; what follows the last colon is the operating system's.
+_CLOSED = ("Socket closed", "Connection reset", "Broken pipe", "EOF")
 _NO_CONNECTION = "failed to connect to all addresses"
 _DETAILS = "grpc-status-details-bin"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -69,7 +70,9 @@ def _unavailable(text: str, target: str) -> UnavailableError:
     if _NO_CONNECTION not in text:
         return UnavailableError(text)
     reason = text.rpartition(": ")[2]
-    return UnreachableError(f"no ledger answers at {target} ({reason}): is it running, and is the address right?")
+    # A port that wants TLS, or a client certificate, closes the connection of whoever comes without.
+    closed = ", and does it want TLS or a client certificate?" if any(each in reason for each in _CLOSED) else "?"
+    return UnreachableError(f"no ledger answers at {target} ({reason}): is it running, is the address right{closed}")
 
 
 def may_repeat(error: RpcError) -> bool:
