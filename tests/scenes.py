@@ -13,7 +13,7 @@ from platemark import attributes, cbor, cose, merkle
 from platemark.evidence import Evidence
 from platemark.trust import Trust
 
-__all__ = ["FAULTS", "Fault", "Scene", "broken_signature", "good"]
+__all__ = ["FAULTS", "Fault", "Scene", "broken_signature", "good", "two_checkpoints"]
 
 Scene: TypeAlias = tuple[Evidence, Trust | None]
 
@@ -79,7 +79,7 @@ def _other_size() -> Scene:
     return log.evidence(2, enrolments=[1], signed=signed), log.trust()
 
 
-def _two_checkpoints() -> Scene:
+def two_checkpoints() -> Scene:
     """The enrolment's proof is good, under another checkpoint than the record's."""
     log = scene()
     given = log.evidence(2, enrolments=[1])
@@ -265,7 +265,6 @@ FAULTS: list[Fault] = [
     ("key: the policy as enrolment", lambda: _enrolments(0), "PPPPPFNNNNNNNPP", "not enrol"),
     ("key: the record as enrolment", lambda: _enrolments(3), "PPPPPFNNNNNNNPP", "not enrol"),
     ("key: a stolen proof", _stolen_proof, "PPPPPFNNNNNNNPP", "leads to another root"),
-    ("key: another checkpoint", _two_checkpoints, "PPPPPFNNNNNNNPP", "carries another checkpoint"),
     ("key: enrolled later", _enrolled_later, "PPPPPFNNNNNNNPP", "later in the log"),
     ("key: enrolled in another log", _foreign_enrolment, "PPPPPFNNNNNNNPP", "names another log"),
     ("key: by a stranger", _self_registered, "PPPPPFNNNNNNNPP", "does not lead to a registrar"),

@@ -40,9 +40,10 @@ CONDITIONS = (
     "clock-future",
     "unknown-reference",
 )
+_DIVIDER = b"\n\n"
 _NUMBER = "(?:0|[1-9][0-9]?)"
 _NUMBERED = re.compile(
-    rf"(?:enrolment|policy|revocation)/{_NUMBER}\.(?:cose|tlog-proof)|keystate/0\.(?:cose|tlog-proof)"
+    rf"(?:enrolment|policy|revocation)/{_NUMBER}\.(?:cose|proof)|keystate/0\.(?:cose|proof)"
     rf"|receipt/{_NUMBER}\.receipt|time/{_NUMBER}\.tsr|time/{_NUMBER}-{_NUMBER}\.(?:crl|renewal)"
 )
 _SINGLE = frozenset(
@@ -160,10 +161,12 @@ class Evidence:
             ("revocation", self.revocation),
         ):
             for index, proven in enumerate(chain):
-                members[f"{folder}/{index}.cose"] = proven.statement
-                members[f"{folder}/{index}.tlog-proof"] = proven.proof
+                members |= _proven_members(f"{folder}/{index}", proven, _checkpoint_of(self.record))
         members |= {f"receipt/{index}.receipt": each for index, each in enumerate(self.receipts)}
-        members |= _keystate_members(self.keystate) | _stamped_members(self.stamped)
+        if self.keystate is not None:
+            members |= _proven_members("keystate/0", self.keystate.proven, _checkpoint_of(self.record))
+            members["keystate/leaf.cbor"] = self.keystate.leaf
+        members |= _stamped_members(self.stamped)
         return {name: members[name] for name in sorted(members)}
 
     def to_bytes(self) -> bytes:
@@ -187,15 +190,17 @@ def from_members(members: Mapping[str, bytes]) -> Evidence:
     """The evidence in named members, as a bundle or a ledger's reply holds them. Raises EvidenceError."""
     bundle.check_names(members)
     unknown = {name: members[name] for name in members if name not in _SINGLE and not _NUMBERED.fullmatch(name)}
+    record = Proven(_member(members, "statement.cose"), _member(members, "proof.tlog-proof"))
+    checkpoint = _checkpoint_of(record)
     return Evidence(
-        record=Proven(_member(members, "statement.cose"), _member(members, "proof.tlog-proof")),
-        enrolments=_chain(members, "enrolment"),
-        policies=_chain(members, "policy"),
-        revocation=_chain(members, "revocation"),
+        record=record,
+        enrolments=_chain(members, "enrolment", checkpoint),
+        policies=_chain(members, "policy", checkpoint),
+        revocation=_chain(members, "revocation", checkpoint),
         conditions=_conditions(_member(members, "conditions.cbor")),
         disclosure=members.get("disclosure.cbor"),
         receipts=_run(members, "receipt/{}.receipt"),
-        keystate=_keystate(members),
+        keystate=_keystate(members, checkpoint),
         stamped=_stamped(members),
         unknown=unknown or None,
     )
@@ -207,17 +212,29 @@ def _member(members: Mapping[str, bytes], name: str) -> bytes:
     return members[name]
 
 
-def _chain(members: Mapping[str, bytes], folder: str) -> tuple[Proven, ...]:
+def _chain(members: Mapping[str, bytes], folder: str, checkpoint: bytes) -> tuple[Proven, ...]:
     count = sum(1 for name in members if _NUMBERED.fullmatch(name) and name.startswith(folder + "/"))
     if count % 2:
         raise EvidenceError(folder, "a statement without its proof, or a proof without its statement")
     if count // 2 > _MAX_CHAIN:
         raise EvidenceError(folder, f"more than {_MAX_CHAIN} statements")
-    return tuple(_proven(members, f"{folder}/{index}") for index in range(count // 2))
+    return tuple(_proven(members, f"{folder}/{index}", checkpoint) for index in range(count // 2))
 
 
-def _proven(members: Mapping[str, bytes], name: str) -> Proven:
-    return Proven(_member(members, f"{name}.cose"), _member(members, f"{name}.tlog-proof"))
+def _checkpoint_of(record: Proven) -> bytes:
+    """The checkpoint of the record's proof, verbatim: what stands behind the empty line (log.md F1)."""
+    return record.proof.partition(_DIVIDER)[2]
+
+
+def _proven(members: Mapping[str, bytes], name: str, checkpoint: bytes) -> Proven:
+    return Proven(_member(members, f"{name}.cose"), _member(members, f"{name}.proof") + checkpoint)
+
+
+def _proven_members(name: str, proven: Proven, checkpoint: bytes) -> dict[str, bytes]:
+    """A statement and its proof without the checkpoint, which stands in the bundle once (B6)."""
+    if not proven.proof.endswith(checkpoint):
+        raise EvidenceError(f"{name}.proof", "its proof carries another checkpoint than the record's")
+    return {f"{name}.cose": proven.statement, f"{name}.proof": proven.proof[: len(proven.proof) - len(checkpoint)]}
 
 
 def _run(members: Mapping[str, bytes], name: str) -> tuple[bytes, ...]:
@@ -229,20 +246,10 @@ def _run(members: Mapping[str, bytes], name: str) -> tuple[bytes, ...]:
     return tuple(_member(members, name.format(index)) for index in range(count))
 
 
-def _keystate(members: Mapping[str, bytes]) -> Keystate | None:
-    if not {"keystate/0.cose", "keystate/0.tlog-proof", "keystate/leaf.cbor"} & set(members):
+def _keystate(members: Mapping[str, bytes], checkpoint: bytes) -> Keystate | None:
+    if not {"keystate/0.cose", "keystate/0.proof", "keystate/leaf.cbor"} & set(members):
         return None
-    return Keystate(_proven(members, "keystate/0"), _member(members, "keystate/leaf.cbor"))
-
-
-def _keystate_members(keystate: Keystate | None) -> dict[str, bytes]:
-    if keystate is None:
-        return {}
-    return {
-        "keystate/0.cose": keystate.proven.statement,
-        "keystate/0.tlog-proof": keystate.proven.proof,
-        "keystate/leaf.cbor": keystate.leaf,
-    }
+    return Keystate(_proven(members, "keystate/0", checkpoint), _member(members, "keystate/leaf.cbor"))
 
 
 def _stamped(members: Mapping[str, bytes]) -> Stamped | None:

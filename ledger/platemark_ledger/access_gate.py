@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
-import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from platemark import tlog_proof
+from platemark import evidence, tlog_proof
 from platemark_ledger.access import EVERY_ROLE, Access, Role, Rule, read_access, rule_of
 from platemark_ledger.access_crl import Revoked, read_lists
 from platemark_ledger.access_peer import Peer, peer_of
@@ -35,8 +34,6 @@ __all__ = ["Gate", "Passage", "open_gate"]
 _log = logging.getLogger("platemark.access")
 # What of a request goes into a record: enough for a digest, an id, the URI of a device.
 _MAX_TEXT = 256
-# Members of a bundle that prove where a statement about a device is (proto/evidence.md).
-_PROOFS = re.compile(r"proof\.tlog-proof|(?:enrolment|revocation)/[0-9]+\.tlog-proof")
 # Whoever has a certificate of the authority, where no access file says more. Not operator: listing shows everything at once.
 _WITHOUT_FILE = frozenset({Role.WRITER, Role.READER, Role.PUBLIC})
 
@@ -197,4 +194,5 @@ def _indices(message: Message) -> tuple[int, ...]:
         return tuple(each.index for each in answer.statements)
     if "statement" in names:
         return (answer.statement.index,)
-    return tuple(tlog_proof.parse(each.content).index for each in answer.members if _PROOFS.fullmatch(each.name))
+    shown = evidence.from_members({each.name: each.content for each in answer.members})
+    return tuple(tlog_proof.parse(each.proof).index for each in (shown.record, *shown.enrolments, *shown.revocation))

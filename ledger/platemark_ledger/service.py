@@ -383,4 +383,5 @@ def _stamped(time: TimeProof, size: int) -> bundle.Stamped:
         bundle.Stamp(stamp.response, stamp.crls, renewals)
         for stamp, renewals in zip(row.stamps, time.renewals, strict=True)
     )
-    return bundle.Stamped(row.note, path, stamps)
+    # The log note alone: stamps are over it, and the witnesses of that time stand beside a later checkpoint too.
+    return bundle.Stamped(row.log_note, path, stamps)

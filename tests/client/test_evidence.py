@@ -297,12 +297,12 @@ HOSTILE: list[tuple[str, Callable[[], bytes]]] = [
     ("no conditions", _without("conditions.cbor")),
     ("513 members", lambda: _extended(**{f"m{number:03}": b"" for number in range(508)})),
     ("an enrolment without proof", lambda: _extended(**{"enrolment/0.cose": b"x"})),
-    ("a proof without enrolment", lambda: _extended(**{"enrolment/0.tlog-proof": b"x"})),
-    ("a statement and another's proof", lambda: _extended(**{"policy/0.cose": b"x", "policy/1.tlog-proof": b"x"})),
-    ("a chain from 1", lambda: _extended(**{"policy/1.cose": b"x", "policy/1.tlog-proof": b"x"})),
+    ("a proof without enrolment", lambda: _extended(**{"enrolment/0.proof": b"x"})),
+    ("a statement and another's proof", lambda: _extended(**{"policy/0.cose": b"x", "policy/1.proof": b"x"})),
+    ("a chain from 1", lambda: _extended(**{"policy/1.cose": b"x", "policy/1.proof": b"x"})),
     ("receipts from 1", lambda: _extended(**{"receipt/1.receipt": b"x"})),
     ("65 receipts", lambda: _extended(**{f"receipt/{number}.receipt": b"x" for number in range(65)})),
-    ("a keystate without its leaf", lambda: _extended(**{"keystate/0.cose": b"x", "keystate/0.tlog-proof": b"x"})),
+    ("a keystate without its leaf", lambda: _extended(**{"keystate/0.cose": b"x", "keystate/0.proof": b"x"})),
     ("a leaf without its keystate", lambda: _extended(**{"keystate/leaf.cbor": b"x"})),
     ("a stamp of no checkpoint", lambda: _extended(**{"time/0.tsr": b"x", "time/consistency.cbor": b"x"})),
     ("a checkpoint without a stamp", lambda: _extended(**{"time/checkpoint": b"x", "time/consistency.cbor": b"x"})),
@@ -327,9 +327,7 @@ HOSTILE: list[tuple[str, Callable[[], bytes]]] = [
     ("too many conditions", _conditions({"v": 1, "conditions": [*CONDITIONS, "gap"]})),
     (
         "a chain of 65",
-        lambda: _extended(
-            **{f"policy/{number}.{kind}": b"x" for number in range(65) for kind in ("cose", "tlog-proof")}
-        ),
+        lambda: _extended(**{f"policy/{number}.{kind}": b"x" for number in range(65) for kind in ("cose", "proof")}),
     ),
     ("too large", lambda: replace(PLAIN, disclosure=bytes(evidence.MAX_BUNDLE)).to_bytes()),
 ]

@@ -18,10 +18,12 @@ from builders import (
     scene,
 )
 from platemark import attributes, cbor, evidence
+from platemark.errors import EvidenceError
 from platemark.evidence import Evidence
 from platemark.trust import Trust
 from platemark.verdict import Verdict
 from platemark.verify import verify
+from scenes import two_checkpoints
 
 
 def _judge(given: tuple[Evidence, Trust], *, at: int = NOW) -> Verdict:
@@ -97,6 +99,15 @@ def test_conditions_are_shown_as_reported() -> None:
     verdict = _judge((log.evidence(2, enrolments=[1], conditions=("gap", "fork")), log.trust()))
     assert (verdict.result, verdict.conditions) == ("MATCHES RECORD", ("gap", "fork"))
     assert "gap, fork" in verdict.checks[11].reason
+
+
+def test_two_checkpoints_have_no_bundle_and_no_verdict_but_invalid() -> None:
+    """B6: a proof under another checkpoint than the record's cannot be written, and fails its check where it is handed over."""
+    given, trust = two_checkpoints()
+    with pytest.raises(EvidenceError, match=r"enrolment/0\.proof: its proof carries another checkpoint"):
+        given.to_bytes()
+    verdict = verify(given, trust=trust, image=measurement(b"an image"), at=NOW)
+    assert (letters(verdict), verdict.result) == ("PPPPPFNNNNNNNPP", "EVIDENCE INVALID")
 
 
 def test_members_of_a_later_release_are_listed() -> None:
