@@ -6,6 +6,7 @@ platemark_publisher_running. deploy/README.md, section 10, says what to do about
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
@@ -13,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from platemark_ledger import published
+from platemark_ledger.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,16 +51,21 @@ class LedgerMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every metric, of now."""
         with self._ledger.store.read() as transaction:
-            row = self._newest(transaction)
+            try:
+                row, damaged = self._newest(transaction), False
+            except StoreError:  # which stops publishing: the other alarms have to be read all the same
+                row, damaged = None, True
         size, now, state = self._ledger.anchor.read().size, self._ledger.now_ns(), self._seat.told()
         reached = row.size if row is not None else 0
         # A log that does not grow is not late.
         age = 0.0 if reached >= size or row is None else max(0, now - row.at) / _NS
+        if damaged:
+            age = math.inf
         yield _gauge("platemark_log_size", "Leaves at or below the anchored checkpoint.", size)
         yield _gauge("platemark_published_size", "Leaves at or below the newest published checkpoint.", reached)
         yield _gauge(
             "platemark_published_age_seconds",
-            "Since the newest published checkpoint; 0 while it covers the whole log.",
+            "Since the newest published checkpoint; 0 while it covers the whole log, +Inf when it cannot be read.",
             age,
         )
         yield _gauge(
@@ -72,7 +79,7 @@ class LedgerMetrics(Collector):
             )
         yield _gauge(
             "platemark_rollback_suspected",
-            "1: a witness has seen a later or another past of this log; publishing has stopped.",
+            "1: a witness has shown a later or another past of this log; publishing has stopped.",
             int(state.rollback is not None),
         )
         yield from _parties("witness", "witness", state.witnesses)
