@@ -6,6 +6,7 @@ platemark_publisher_running. deploy/README.md, section 10, says what to do about
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
@@ -13,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from platemark_ledger import published
+from platemark_ledger.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -50,16 +52,20 @@ class LedgerMetrics(Collector):
         """Every metric, of now."""
         size, now, state = self._ledger.anchor.read().size, self._ledger.now_ns(), self._seat.told()
         with self._ledger.store.read() as transaction:
-            row = self._newest(transaction)
+            try:
+                row, damaged = self._newest(transaction), False
+            except StoreError:  # which stops publishing: the other alarms have to be read all the same
+                row, damaged = None, True
             reached = row.size if row is not None else 0
             # A log that does not grow is not late.
             waiting = transaction.statement(reached).received if reached < size else now
-        age = max(0, now - waiting) / _NS
+        age = math.inf if damaged else max(0, now - waiting) / _NS
         yield _gauge("platemark_log_size", "Leaves at or below the anchored checkpoint.", size)
         yield _gauge("platemark_published_size", "Leaves at or below the newest published checkpoint.", reached)
         yield _gauge(
             "platemark_published_age_seconds",
-            "Since the first statement was logged that no published checkpoint covers; 0 while there is none.",
+            "Since the first statement was logged that no published checkpoint covers; 0 while there is none, +Inf when what "
+            "was published cannot be read.",
             age,
         )
         yield _gauge(
@@ -73,7 +79,7 @@ class LedgerMetrics(Collector):
             )
         yield _gauge(
             "platemark_rollback_suspected",
-            "1: a witness has seen a later or another past of this log; publishing has stopped.",
+            "1: a witness has shown a later or another past of this log; publishing has stopped.",
             int(state.rollback is not None),
         )
         yield from _parties("witness", "witness", state.witnesses)

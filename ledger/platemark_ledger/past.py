@@ -2,21 +2,29 @@
 
 It finds what anchor and data cannot: both put back together, by a snapshot of the whole machine. Only a checkpoint that this
 log's own key has signed counts, so that no witness can keep a log from starting by talking.
+
+It is also where the mark of an earlier other past goes (rollback.py), once the data has that past.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
-from platemark_ledger import rows
+from platemark import checkpoint as checkpoints
+from platemark.errors import NoteError
+from platemark_ledger import rollback, rows
 from platemark_ledger.asking import AskingError, open_client
 from platemark_ledger.errors import StartRefusedError
 from platemark_ledger.opening import log_verifiers
-from platemark_ledger.witnessing import seen_by
+from platemark_ledger.witnessing import contradiction, seen_by
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from platemark.checkpoint import SignedCheckpoint
     from platemark_ledger.opening import Ledger
     from platemark_ledger.quorum import Quorum
@@ -30,8 +38,11 @@ _REMEDY = (
 )
 
 
-async def refuse_other_past(ledger: Ledger, quorum: Quorum, *, timeout: float) -> None:
-    """Returns when no witness that answers within `timeout` seconds shows another past. Raises StartRefusedError."""
+async def refuse_other_past(ledger: Ledger, quorum: Quorum, *, timeout: float, mark: Path) -> None:
+    """Returns when no witness that answers within `timeout` seconds shows another past. Raises StartRefusedError.
+
+    Removes `mark` when the data has what the mark shows and its witness has shown a past that the data has.
+    """
     with ledger.store.read() as transaction:
         keys = log_verifiers(transaction)
     async with open_client() as client:
@@ -51,10 +62,26 @@ async def refuse_other_past(ledger: Ledger, quorum: Quorum, *, timeout: float) -
         for url, each in zip(quorum.addresses, seen, strict=True):
             if each is None:
                 continue
-            covered = each.checkpoint
-            if covered.size > size:
-                raise StartRefusedError(
-                    f"the witness at {url} has seen size {covered.size}, and the data ends at size {size}", _REMEDY
-                )
-            if rows.root(transaction.row, covered.size) != covered.root:
-                raise StartRefusedError(f"the witness at {url} has seen another root at size {covered.size}", _REMEDY)
+            found = contradiction(each.checkpoint, size, partial(rows.root, transaction.row))
+            if found is not None:
+                raise StartRefusedError(f"the witness at {url} {found}", _REMEDY)
+        answered = {url.rstrip("/") for url, each in zip(quorum.addresses, seen, strict=True) if each is not None}
+        _settle(mark, answered, size, partial(rows.root, transaction.row))
+
+
+def _settle(path: Path, answered: set[str], size: int, root_at: Callable[[int], bytes]) -> None:
+    mark = rollback.kept(path)
+    if mark is None or mark.url not in answered:
+        return
+    try:
+        shown = checkpoints.parse(mark.note).checkpoint
+    except NoteError:
+        return
+    if contradiction(shown, size, root_at) is not None:
+        return
+    try:
+        rollback.clear(path)
+    except OSError as error:
+        _log.error("the mark %s of another past cannot be removed: %s", path, error.strerror or error)
+    else:
+        _log.warning("the data has by now what the witness at %s showed; publishing goes on", mark.url)

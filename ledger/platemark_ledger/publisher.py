@@ -18,8 +18,12 @@ Step 4 comes after step 3 and not before it, so that nobody who waits for witnes
 Fails closed: with a witness policy, nothing is stored as witnessed without its quorum, however long that lasts. Time goes on
 without witnesses: when a stamp is due and there is no quorum, the checkpoint is stored unwitnessed and stamped.
 
-A witness that has seen another past stops the publisher for good (RollbackError): alarm, and no further publication by this
-process. The operator finds out which past is the true one before anything else (deploy/README.md, section 5).
+A witness that shows another past, signed by this log, stops publishing for good (RollbackError): alarm, and a mark beside the
+data that outlives every process (rollback.py). The operator finds out which past is the true one before anything else
+(deploy/README.md, section 5). Time stamps go on.
+
+A commit that fails poisons the ledger. Published checkpoints that cannot be read or stored before that stop publishing by this
+process, with an alarm, and nothing else: appends do not depend on them.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ from platemark_ledger.asking import open_client
 from platemark_ledger.errors import FatalError, PoisonedError
 from platemark_ledger.lock import SequencerLock
 from platemark_ledger.seat import Seat
-from platemark_ledger.term import Term
+from platemark_ledger.term import CommitError, Term
 
 if TYPE_CHECKING:
     from platemark_ledger.opening import Ledger
@@ -98,10 +102,15 @@ class Publisher:
                 except PoisonedError as error:
                     _log.warning("publishing ends: %s", error)
                     return
-                except FatalError as error:
+                except CommitError as error:
                     _log.critical("publishing stops for good: %s", error)
                     if self._on_failure is not None:
                         self._on_failure(error.reason)
+                    return
+                except FatalError as error:
+                    _log.critical(
+                        "PUBLISHING HAS STOPPED in this process until it is restarted: %s; appends go on", error
+                    )
                     return
                 except Exception:  # noqa: BLE001 -- said just below
                     # A fault of ours must not end publishing; the seat was given back, and this worker or another takes it.

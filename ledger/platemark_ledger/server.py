@@ -134,7 +134,7 @@ async def running(
             on_failure=fail,
         )
         if quorum is not None and settings.witness_start_check:
-            await refuse_other_past(ledger, quorum, timeout=settings.witness_timeout)
+            await refuse_other_past(ledger, quorum, timeout=settings.witness_timeout, mark=settings.rollback)
         sequencer.start()
         publisher = Publisher(ledger, settings, quorum, on_failure=fail)
         try:

@@ -340,6 +340,11 @@ class Settings:
         return self.data.with_name(f"{self.data.name}.seat")
 
     @property
+    def rollback(self) -> Path:
+        """The mark that a witness has shown another past; beside the data as well."""
+        return self.data.with_name(f"{self.data.name}.rollback")
+
+    @property
     def address(self) -> tuple[str, int]:
         """Host (without brackets) and port of `listen`."""
         return parse_address("listen", self.listen)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,9 +13,10 @@ from typing import TYPE_CHECKING
 from platemark import merkle
 from platemark.checkpoint import Checkpoint
 from platemark.errors import PlatemarkError
-from platemark_ledger import published
+from platemark_ledger import published, rollback, rows
 from platemark_ledger.asking import AskingError
 from platemark_ledger.errors import FatalError, LockError, StoreError
+from platemark_ledger.opening import log_verifiers
 from platemark_ledger.published import Published
 from platemark_ledger.seat import PublisherState
 from platemark_ledger.signing import with_cosigner
@@ -27,6 +27,7 @@ from platemark_ledger.witnessing import Lines, Question, RollbackError, Witness
 if TYPE_CHECKING:
     import httpx
 
+    from platemark.note import NoteVerifier
     from platemark_ledger.anchor import Anchored
     from platemark_ledger.lock import SequencerLock
     from platemark_ledger.opening import Ledger
@@ -34,13 +35,17 @@ if TYPE_CHECKING:
     from platemark_ledger.seat import Seat
     from platemark_ledger.settings import Settings
 
-__all__ = ["Term"]
+__all__ = ["CommitError", "Term"]
 
 _log = logging.getLogger("platemark.publisher")
 _TICK = 0.02  # seconds between looks at the anchor and at who waits
 _GRACE = 0.5  # seconds for more cosignatures once there is a quorum
 _SHORT_GRACE = 0.1  # the same when somebody waits
 _RETRY = 0.2  # seconds before another round when somebody waits and there was no quorum
+
+
+class CommitError(StoreError):
+    """A commit failed: what is on disk is unknown, and the ledger is marked poisoned."""
 
 
 class Term:
@@ -77,7 +82,10 @@ class Term:
             )
         before = seat.told()
         self._has_quorum: bool | None = None if not self._fails_closed else before.quorum is not False
-        self._rollback: str | None = None
+        self._rollback = rollback.kept(settings.rollback)
+        self._kept = self._rollback is not None
+        if self._rollback is not None:
+            _log.critical("PUBLISHING HAS STOPPED, as before: %s (%s)", self._rollback.reason, settings.rollback)
         self._told: PublisherState | None = None
         self._draft: Published | None = None
         self._next_round = 0.0
@@ -91,14 +99,14 @@ class Term:
         clock = asyncio.get_running_loop().time
         try:
             while not stopping.is_set():
-                if self._rollback is None:
-                    if self._due(clock()):
-                        await self._round()
-                    for stamped in self._stamps.answers(clock()):
-                        self._store(stamped)
-                    if self._stamps.due(clock()):
-                        self._stamps.ask(self._to_be_stamped(), clock())
+                if self._rollback is None and self._due(clock()):
+                    await self._round()
+                for stamped in self._stamps.answers(clock()):
+                    self._store(stamped)
+                if self._stamps.due(clock()):
+                    self._stamps.ask(self._to_be_stamped(), clock())
                 self._tell()
+                self._keep(clock())
                 await asyncio.sleep(_TICK)
         finally:
             tasks = [task for task in self._witnesses.values() if task is not None]
@@ -124,7 +132,8 @@ class Term:
             draft = self._drafted(self._ledger.anchor.read())
             found = await self._cosignatures(draft)
         except RollbackError as error:
-            self._rollback = error.reason
+            self._rollback = rollback.Mark(error.reason, error.url, error.note)
+            self._keep(self._next_round)
             _log.critical("PUBLISHING HAS STOPPED. %s. This log's past has been seen, and this is another one", error)
             return
         except PlatemarkError as error:
@@ -166,6 +175,8 @@ class Term:
             draft.log_note,
             partial(self._proof, draft.size, draft.root),
             lambda: self._ledger.anchor.read().size,
+            self._root_at,
+            self._log_keys,
         )
         loop = asyncio.get_running_loop()
         asked: set[asyncio.Task[Lines]] = set()
@@ -201,6 +212,25 @@ class Term:
             merkle.verify_consistency(old_size=old, new_size=size, old_root=view.root(old), new_root=root, path=path)
         return path
 
+    def _root_at(self, size: int) -> bytes:
+        with self._ledger.store.read() as transaction:
+            return rows.root(transaction.row, size)
+
+    def _log_keys(self) -> list[NoteVerifier]:
+        with self._ledger.store.read() as transaction:
+            return log_verifiers(transaction)
+
+    def _keep(self, now: float) -> None:
+        """Make the reason outlive this process; on a disk that does not take it, again with each interval."""
+        if self._rollback is None or self._kept or now < self._next_round:
+            return
+        self._next_round = now + self._settings.publish_interval
+        try:
+            rollback.keep(self._settings.rollback, self._rollback)
+            self._kept = True
+        except OSError as error:
+            _log.critical("the mark %s cannot be written: %s", self._settings.rollback, error.strerror or error)
+
     def _note_quorum(self, found: Lines) -> None:
         """One line in the log for each change."""
         if self._quorum is None or not self._fails_closed:
@@ -217,38 +247,39 @@ class Term:
     # Step 4.
 
     def _to_be_stamped(self) -> Published | None:
-        """The newest published checkpoint. Time does not wait for witnesses: without a quorum, what they were asked to cosign."""
+        """The newest published checkpoint. Time does not wait for witnesses: without a quorum, what they were asked to cosign.
+
+        After another past was shown nobody is asked, and the newest anchored one is stamped, unwitnessed as well.
+        """
         with self._ledger.store.read() as transaction:
             row = published.newest(transaction)
-        draft = self._draft
-        if draft is not None and (row is None or draft.size > row.size) and self._has_quorum is False:
+        stopped = self._fails_closed and self._rollback is not None
+        draft = self._drafted(self._ledger.anchor.read()) if stopped else self._draft
+        unwitnessed = stopped or self._has_quorum is False
+        if draft is not None and (row is None or draft.size > row.size) and unwitnessed:
             row = self._store(draft)
         return row
 
     def _store(self, row: Published) -> Published:
         """Steps 3 and 4: durable when this returns. It takes the lock and the disk for one commit, as a batch does.
 
-        A failed commit leaves unknown what is on disk: the ledger is marked, and every worker stops.
+        A failed commit leaves unknown what is on disk: the ledger is marked, and every worker stops (CommitError). Any other
+        StoreError comes before the commit, when nothing has happened to the data.
         """
-        with self._holding_the_lock(), self._ledger.store.write() as transaction:
+        with self._lock.hold(), self._ledger.store.write() as transaction:
             stored = published.put(transaction, row)
-            transaction.commit()
-        return stored
-
-    @contextmanager
-    def _holding_the_lock(self) -> Iterator[None]:
-        with self._lock.hold():
             try:
-                yield
+                transaction.commit()
             except StoreError as error:
                 with suppress(LockError):
                     self._lock.poison(error.reason)
-                raise
+                raise CommitError(error.reason) from error
+        return stored
 
     def _tell(self) -> None:
         state = PublisherState(
             quorum=self._has_quorum,
-            rollback=self._rollback,
+            rollback=None if self._rollback is None else self._rollback.reason,
             witnesses={witness.name: witness.state for witness in self._witnesses},
             authorities=self._stamps.states,
         )

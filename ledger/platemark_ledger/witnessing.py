@@ -4,7 +4,8 @@ Each witness is asked by one task at a time, so that one that hangs or is slow c
 learnt from its own answers: 0 to begin with, and a 409 tells. Every consistency proof is verified before it is sent and every
 cosignature before it counts.
 
-A witness that has seen a larger size than this log has, or another root, has seen another past: RollbackError.
+A witness may claim to have seen a larger size than this log has, or another root. Talk proves nothing: the witness is asked to
+show it, and only a checkpoint that this log's own key has signed is another past (RollbackError). Without one it is a failure.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from platemark.cosignature import CosignatureVerifier
     from platemark.note import NoteVerifier
 
-__all__ = ["Lines", "Question", "RollbackError", "Witness", "seen_by"]
+__all__ = ["Lines", "Question", "RollbackError", "Witness", "contradiction", "seen_by"]
 
 _log = logging.getLogger("platemark.publisher")
 _MAX_ANSWER = 64 * 1024
@@ -48,22 +49,34 @@ Lines: TypeAlias = dict[tuple[str, bytes], str]
 
 
 class RollbackError(LedgerError):
-    """A witness has seen a later or another past of this log."""
+    """A witness has shown a later or another past of this log: `note` at `url`, signed by this log's own key."""
 
     code = "rollback"
+
+    def __init__(self, reason: str, *, url: str, note: bytes) -> None:
+        super().__init__(reason)
+        self.url = url
+        self.note = note
+
+
+class _Claim(AskingError):  # noqa: N818 -- what a witness says, not yet what is
+    """It says that it has seen another past."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """One checkpoint to be cosigned.
 
-    `prove(old)` is the verified consistency path from a smaller size; `anchored()` the size that this log has anchored by now.
+    `prove(old)` is the verified consistency path from a smaller size; `anchored()` the size that this log has anchored by now;
+    `root_at(size)` its root at any size up to that one; `log_keys()` every key that has signed its checkpoints.
     """
 
     checkpoint: Checkpoint
     log_note: bytes
     prove: Callable[[int], tuple[bytes, ...]]
     anchored: Callable[[], int]
+    root_at: Callable[[int], bytes]
+    log_keys: Callable[[], Sequence[NoteVerifier]]
 
 
 class Witness:
@@ -90,6 +103,7 @@ class Witness:
         self._pause = pause
         self._draw = draw
         self._in_a_row = 0
+        self._claims = False  # another past, and shows none; until it cosigns
         self._rest_until = 0.0
 
     @property
@@ -104,18 +118,23 @@ class Witness:
     async def cosign(self, question: Question, *, now_ns: Callable[[], int]) -> Lines:
         """Its verified signature lines over the checkpoint, one for each of its keys that signed.
 
-        Raises AskingError, after which it rests; RollbackError.
+        Raises AskingError, after which it rests; RollbackError. Takes at most twice the timeout.
         """
         try:
             async with asyncio.timeout(self._timeout):
                 lines = await self._cosign(question)
+        except _Claim as claim:
+            await self._confirm(question)
+            reason = f"it {claim.reason}: it claims another past and shows none that this log signed"
+            self._failed(reason, claims=True)
+            raise AskingError(reason) from claim
         except (AskingError, TimeoutError) as error:
             reason = error.reason if isinstance(error, AskingError) else f"no answer within {self._timeout:g} s"
             self._failed(reason)
             raise AskingError(reason) from error
         if self._in_a_row:
             _log.info("witness %s cosigns again", self.name)
-        self._in_a_row, self.answered = 0, now_ns()
+        self._in_a_row, self._claims, self.answered = 0, False, now_ns()
         return lines
 
     async def _cosign(self, question: Question) -> Lines:
@@ -131,7 +150,7 @@ class Witness:
                 self.size = size
                 return lines_of(said, question.checkpoint, self.verifiers)
             if status == 422:
-                raise RollbackError(f"witness {self.name} refuses the proof from size {old} to {size}: another past")
+                raise _Claim(f"refuses the proof from size {old} to {size}")
             if status != 409:
                 raise AskingError(f"status {status}: {_printable(said)}")
             self._learn(_size_in(headers.get("content-type", ""), said), question)
@@ -142,23 +161,47 @@ class Witness:
         if told is None:
             raise AskingError("a conflict without a size")
         if told > question.anchored():
-            raise RollbackError(f"witness {self.name} has cosigned size {told}, and this log has {question.anchored()}")
+            raise _Claim(f"says that it has cosigned size {told}, and this log has {question.anchored()}")
         if told == self.size == question.checkpoint.size:
             # What witnesses of tlog-witness/v1.0.0 answer instead of 422.
-            raise RollbackError(f"witness {self.name} has another root at size {told}")
+            raise _Claim(f"says that it has another root at size {told}")
         if told == self.size:
             raise AskingError(f"it says that its size is not {told}, and that it is {told}")
         self.size = told
         if told > question.checkpoint.size:
             raise AskingError("it is ahead of this question")
 
-    def _failed(self, reason: str) -> None:
-        if not self._in_a_row:
+    async def _confirm(self, question: Question) -> None:
+        """Raises RollbackError when the witness shows another past over this log's own signature."""
+        origin = question.checkpoint.origin
+        try:
+            async with asyncio.timeout(self._timeout):
+                shown = await seen_by(self._client, self._url, origin, question.log_keys())
+        except (AskingError, TimeoutError):
+            return
+        found = None if shown is None else contradiction(shown.checkpoint, question.anchored(), question.root_at)
+        if shown is not None and found is not None:
+            raise RollbackError(f"witness {self.name} {found}", url=self._url, note=shown.raw)
+
+    def _failed(self, reason: str, *, claims: bool = False) -> None:
+        if claims and not self._claims:
+            _log.critical("WITNESS %s CONTRADICTS THIS LOG WITHOUT PROOF: %s; it is not counted", self.name, reason)
+            self._claims = True
+        elif not self._in_a_row:
             _log.warning("witness %s does not cosign: %s", self.name, reason)
         self.failures += 1
         self._in_a_row += 1
         pause = min(_LONGEST, self._pause * 2 ** min(self._in_a_row, 20))
         self._rest_until = asyncio.get_running_loop().time() + pause * (0.5 + self._draw() / 2)
+
+
+def contradiction(shown: Checkpoint, size: int, root_at: Callable[[int], bytes]) -> str | None:
+    """What a checkpoint of this log, signed by it, shows that a log of `size` leaves does not have; None when it has it all."""
+    if shown.size > size:
+        return f"has seen size {shown.size}, and the data ends at size {size}"
+    if root_at(shown.size) != shown.root:
+        return f"has seen another root at size {shown.size}"
+    return None
 
 
 def lines_of(said: bytes, checkpoint: Checkpoint, verifiers: Sequence[CosignatureVerifier]) -> Lines:

@@ -79,7 +79,8 @@ def test_two_ledgers_with_one_key_are_exposed_by_the_first_witness_that_meets_bo
             live.client().append([live.device("dx1").capture()], wait=Wait.WITNESSED)
             size = live.client().checkpoint(What.WITNESSED).checkpoint.size
         # It does not look at its witnesses before it serves, and tells another past as long as this one.
-        with copy.served(**{**settings, "WITNESS_START_CHECK": "false"}) as other:
+        unchecked = {**settings, "WITNESS_START_CHECK": "false"}
+        with copy.served(**unchecked) as other:
             _grow(other, size)
             eventually(lambda: True if metrics(other)["platemark_rollback_suspected"] == 1 else None)
             assert "PUBLISHING HAS STOPPED" in other.log.read_text()
@@ -87,6 +88,11 @@ def test_two_ledgers_with_one_key_are_exposed_by_the_first_witness_that_meets_bo
             assert (
                 other.client().append([other.place.registrar().new("x").capture()]).checkpoint.checkpoint.size == before
             )
+        # A restart changes nothing, with the witness or without it.
+        witness.stop()
+        with copy.served(**unchecked) as other:
+            eventually(lambda: True if "PUBLISHING HAS STOPPED, as before" in other.log.read_text() else None)
+            assert metrics(other)["platemark_rollback_suspected"] == 1
 
 
 def _grow(live: Live, size: int) -> None:

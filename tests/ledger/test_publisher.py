@@ -1,11 +1,13 @@
 """The publisher against witnesses: what is published, what is not, and what happens when one of them fails or lies."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,14 +16,18 @@ import pytest
 import builders
 import fakes
 from platemark import checkpoint, note
+from platemark.checkpoint import Checkpoint
 from platemark.cosignature import CosignatureSigner, cosignatures
-from platemark_ledger import published, quorum
+from platemark_ledger import published, quorum, rollback
+from platemark_ledger.metrics import LedgerMetrics
 from platemark_ledger.opening import Ledger
-from platemark_ledger.published import Published
+from platemark_ledger.published import Published, Stamp
 from platemark_ledger.publisher import Publisher
 from platemark_ledger.seat import PartyState, Seat
 from platemark_ledger.sequencer import Sequencer
 from platemark_ledger.settings import Settings
+from platemark_ledger.stamping import Authorities
+from platemark_ledger.store import Table
 from platemark_ledger.term import Term
 from witnesses import Witness, policy, witnessing
 
@@ -151,7 +157,7 @@ def test_each_witness_is_led_from_the_size_it_knows(scene: Scene) -> None:
     "fault",
     [
         "unknown log", "busy", "broken", "silent", "garbage", "endless", "redirect",
-        "no size", "plain conflict", "same conflict", "no time", "stranger", "wrong signature",
+        "no size", "plain conflict", "same conflict", "no time", "stranger", "wrong signature", "larger", "other root",
     ],
 )  # fmt: skip
 def test_a_witness_that_does_not_do_its_part_is_not_counted(scene: Scene, fault: str) -> None:
@@ -230,28 +236,117 @@ def test_one_witness_with_two_keys_is_one_witness(scene: Scene) -> None:
         assert scene.rows() == (None, None)
 
 
+def showing(witness: Witness, size: int) -> None:
+    """The witness has cosigned another past of this log, of this size, and shows what the log signed for it."""
+    witness.newest = Checkpoint(builders.ORIGIN, size, bytes(32))
+    witness.note = checkpoint.sign(witness.newest, [note.NoteSigner(builders.ORIGIN, builders.LOG_KEY)])
+
+
 @pytest.mark.parametrize(
-    ("fault", "reason"),
+    ("size", "reason"),
     [
-        ("larger", "witness w3.test has cosigned size 1000000, and this log has 3"),
-        ("other root", "witness w3.test refuses the proof from size 0 to 3: another past"),
+        (1_000_000, "witness w3.test has seen size 1000000, and the data ends at size 4"),
+        (2, "witness w3.test has seen another root at size 2"),
     ],
 )
-def test_a_witness_that_has_seen_another_past_stops_publishing(
-    scene: Scene, fault: str, reason: str, caplog: pytest.LogCaptureFixture
+def test_a_witness_that_shows_another_past_stops_publishing_for_good(
+    scene: Scene, size: int, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Even when the others would be a quorum: nothing is published any more, the alarm says why, and appends go on."""
-    witnesses = three(fault=fault)
+    """Even when the others would be a quorum, and in every later term until the mark is removed; appends go on."""
+    witnesses = three()
+    showing(witnesses[2], size)
+    settings = scene.settings(None)
     with witnessing(*witnesses):
         # Appended before, so that the first question is about this size.
-        size = scene.append()
+        appended = scene.append(2)
         with scene.publishing(policy(3, *witnesses)) as seat:
             state = eventually(lambda: found if (found := seat.told()).rollback else None)
             assert state.rollback == reason
-            before = scene.rows()
-            assert scene.append() == size + 1
-            assert scene.rows() == before == (None, None)
-    assert "PUBLISHING HAS STOPPED" in caplog.text
+            assert scene.append() == appended + 1
+            assert scene.rows() == (None, None)
+        assert rollback.kept(settings.rollback) == rollback.Mark(reason, witnesses[2].url, witnesses[2].note)
+        # Neither a fresh start, nor a lost state file, nor a witness that says nothing of it any more.
+        settings.seat.unlink()
+        witnesses[2].newest = None
+        asked = [len(each.asked) for each in witnesses]
+        with scene.publishing(policy(2, *witnesses)) as seat:
+            assert eventually(lambda: seat.told().rollback) == reason
+            assert scene.append() == appended + 2
+            assert scene.rows() == (None, None)
+        assert [len(each.asked) for each in witnesses] == asked
+        assert "PUBLISHING HAS STOPPED, as before" in caplog.text
+        settings.rollback.unlink()
+        with scene.publishing(policy(2, *witnesses)) as seat:
+            scene.reached(appended + 2)
+            eventually(lambda: True if seat.told().rollback is None else None)
+
+
+def test_time_stamps_go_on_after_another_past_was_shown(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is appended later is stored unwitnessed and stamped, by this term and by the next one."""
+
+    async def stamp(_: Authorities, url: str, log_note: bytes) -> Stamp:
+        return Stamp(url, log_note)
+
+    monkeypatch.setattr(Authorities, "stamp", stamp)
+    witnesses = three()
+    showing(witnesses[2], 1_000_000)
+
+    def stamped(size: int) -> Published | None:
+        row = scene.rows()[0]
+        return row if row is not None and row.size == size and row.stamps else None
+
+    with witnessing(*witnesses):
+        scene.append()
+        for _ in range(2):
+            with scene.publishing(policy(3, *witnesses), tsa=("https://tsa.test",), tsa_interval=1.0) as seat:
+                eventually(lambda: seat.told().rollback)
+                size = scene.append()
+                row = eventually(lambda size=size: stamped(size))  # type: ignore[misc] # mypy cannot infer it
+                assert row.stamps == (Stamp("https://tsa.test", row.log_note),)
+                assert (row.witnessed, row.cosignatures) == (False, ())
+    assert scene.rows()[1] is None
+
+
+def test_a_mark_that_cannot_be_written_is_written_as_soon_as_it_can(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a full disk publishing has stopped all the same, and the log says what is missing."""
+    full = threading.Event()
+    full.set()
+    keep = rollback.keep
+
+    def keeping(path: Path, mark: rollback.Mark) -> None:
+        if full.is_set():
+            raise OSError(28, "No space left on device")
+        keep(path, mark)
+
+    monkeypatch.setattr(rollback, "keep", keeping)
+    witness = Witness("w1.test", LOG)
+    showing(witness, 1_000_000)
+    with witnessing(witness), scene.publishing(policy(1, witness)) as seat:
+        scene.append()
+        eventually(lambda: seat.told().rollback)
+        eventually(lambda: True if "cannot be written: No space left on device" in caplog.text else None)
+        assert not scene.settings(None).rollback.exists()
+        full.clear()
+        eventually(lambda: rollback.kept(scene.settings(None).rollback))
+
+
+@pytest.mark.parametrize("fault", ["larger", "other root"])
+def test_a_witness_that_only_talks_of_another_past_stops_nothing(
+    scene: Scene, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The others publish without it, no mark is left, and one critical line says what it claimed."""
+    witnesses = three(fault=fault)
+    with witnessing(*witnesses), scene.publishing(policy(2, *witnesses)) as seat:
+        for _ in range(3):
+            scene.reached(scene.append())
+        eventually(lambda: True if seat.told().witnesses["w3.test"].failures else None)
+        assert seat.told().rollback is None
+    assert not scene.settings(None).rollback.exists()
+    said = [record.message for record in caplog.records if record.levelno == logging.CRITICAL]
+    assert len(said) == 1
+    assert said[0].startswith("WITNESS w3.test CONTRADICTS THIS LOG WITHOUT PROOF")
 
 
 def test_a_new_publisher_does_not_publish_again_what_is_published(scene: Scene) -> None:
@@ -331,6 +426,69 @@ def test_a_fault_of_ours_interrupts_publishing_and_does_not_end_it(
     with witnessing(witness), scene.publishing(policy(1, witness)):
         scene.reached(scene.append())
     assert "publishing was interrupted" in caplog.text
+
+
+def _damage(scene: Scene) -> None:
+    with scene.ledger.store.write() as transaction:
+        transaction.put(Table.PUBLISHED, (2).to_bytes(8, "big"), b"damaged")
+        transaction.commit()
+
+
+def _lose_a_list(scene: Scene) -> None:
+    row = replace(eventually(lambda: scene.rows()[0]), stamps=(Stamp("https://tsa.test", b"r", (b"a list",)),))
+    with scene.ledger.store.write() as transaction:
+        published.put(transaction, row)
+        transaction.delete(Table.CRLS, sha256(b"a list").digest())
+        transaction.commit()
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (_damage, "the published checkpoint of size 2 is damaged"),
+        (_lose_a_list, "a CRL of the published checkpoint of size 2 is missing from the data"),
+    ],
+)
+def test_published_checkpoints_that_cannot_be_read_or_stored_stop_publishing_and_nothing_else(
+    scene: Scene, fault: Callable[[Scene], None], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before a commit nothing has happened to the data: no poison, this process serves on, and the alarms are there."""
+    with scene.publishing(None) as seat:
+        eventually(lambda: scene.rows()[0])
+        fault(scene)
+        scene.append()
+        eventually(lambda: True if reason in caplog.text else None)
+        eventually(lambda: True if not seat.taken() else None)
+        assert scene.ledger.lock.reason() is None
+        assert scene.failures == []
+        scene.append()
+        values = {
+            each.name: sample.value
+            for each in LedgerMetrics(scene.ledger, seat, witnessed=False).collect()
+            for sample in each.samples
+        }
+    assert values["platemark_publisher_running"] == 0
+    assert values["platemark_published_age_seconds"] == math.inf
+    assert "PUBLISHING HAS STOPPED in this process" in caplog.text
+
+
+def test_a_second_published_checkpoint_of_a_size_is_refused_without_poison(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever stored another one while the witnesses were asked: what is on disk is known."""
+    witness = Witness("w1.test", LOG, fault="hang")
+    with witnessing(witness), scene.publishing(policy(1, witness), witness_timeout=60.0) as seat:
+        assert witness.hanging.wait(30)
+        size = scene.ledger.anchor.read().size
+        with scene.ledger.store.write() as transaction:
+            published.put(transaction, Published(size, bytes(32), b"another note", 1))
+            transaction.commit()
+        witness.fault = None
+        witness.open.set()
+        eventually(lambda: True if f"refused a second published checkpoint of size {size}" in caplog.text else None)
+        eventually(lambda: True if not seat.taken() else None)
+        assert scene.ledger.lock.reason() is None
+        scene.append()
 
 
 @pytest.mark.parametrize("persists", [False, True])
