@@ -217,9 +217,9 @@ def check_response(
     """What a response says, checked as far as anybody can who trusts no authority: nothing is proven by it (rule Z36).
 
     For whoever stores responses for others to verify, who must not call them a fault: it is granted, well formed, over
-    `message`, an answer to the query with `nonce`, signed by the certificate that it carries, which is for time stamping alone
-    and within its dates, with acceptable algorithms; at a time that is not further than `within_ns` from `now_ns`; none of
-    `crls` (DER) takes it back. Raises TimeStampError as `verify_response` does.
+    `message`, an answer to the query with `nonce`, and signed by a certificate that it carries, which is for time stamping
+    alone, with acceptable algorithms; that one and those above it that it carries are within their dates; its time is not
+    further than `within_ns` from `now_ns`; none of `crls` (DER) takes it back. Raises TimeStampError as `verify_response` does.
     """
     token, signer, embedded = _opened(response, message, nonce)
     info = token.info
@@ -231,8 +231,10 @@ def check_response(
     path = (signer,) if signer.issuer == signer.subject else (signer, signer)
     _acceptable((info.hash_algorithm, token.signer.hash_algorithm, *path_algorithms(path)), info.time_ns)
     check_signature(token, signer, message)
-    if not paths(signer, embedded, most=_FEW).whole:
+    above = paths(signer, embedded, most=_FEW)
+    if not above.whole:
         raise TimeStampError("certificates", f"more than {_FEW} signatures to check among those embedded")
+    check_dates(tuple(above.below), info.time_ns)
     check_crls((signer, *embedded), crls, info.time_ns)
     return info
 

@@ -1,6 +1,9 @@
 """What `check_response` tells whoever keeps tokens for others: that no verifier will find a fault, as far as one can know."""
 
+from dataclasses import replace
+
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -63,6 +66,23 @@ def test_the_time_is_near_the_clock_of_whoever_asked() -> None:
     assert check_response(SOUND, message=MESSAGE, now_ns=NOON + SECOND, within_ns=SECOND).time_ns == NOON
     with pytest.raises(TimeStampError, match=r"^genTime: more than 1 s from"):
         check_response(SOUND, message=MESSAGE, now_ns=NOON + SECOND + 1, within_ns=SECOND)
+
+
+def test_an_embedded_issuer_outside_its_dates_is_refused() -> None:
+    """A reader would come upon it on the path; what did not issue the signer's certificate is on no path."""
+    start, end = NOON - YEAR, NOON - SECOND
+    old = stamps.certificate(
+        "between", "root", SHOP.issuer_key, stamps.key("kept root"), since=start, until=end, ca=True
+    )
+    with pytest.raises(TimeStampError, match=r"^genTime: outside the validity of certificate 1 of the chain$"):
+        check_response(_embedding(old), message=MESSAGE)
+    other = stamps.key("other")
+    beside = stamps.certificate("between", "root", other, other, since=start, until=end, ca=True)
+    assert check_response(_embedding(SHOP.issuer, beside), message=MESSAGE).time_ns == NOON
+
+
+def _embedding(*chain: x509.Certificate) -> bytes:
+    return replace(SHOP, stamper=replace(SHOP.stamper, chain=chain)).stamp(MESSAGE)
 
 
 def test_an_algorithm_that_the_table_does_not_have_is_refused() -> None:
