@@ -4,7 +4,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from asn1crypto import algos, tsp
 from cryptography import x509
@@ -27,6 +27,13 @@ NOON = 1_780_000_000 * SECOND
 def key(label: str) -> ec.EllipticCurvePrivateKey:
     """The P-256 key of a name: a test key, which protects nothing."""
     return ec.derive_private_key(int.from_bytes(hashlib.sha256(label.encode()).digest()) >> 1, ec.SECP256R1())
+
+
+class Holder(Protocol):
+    """Who has a certificate: a key pair, or a public key alone."""
+
+    def public_key(self) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
+        """The key that the certificate is for."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ def shop(
 def certificate(
     subject: str,
     issuer: str,
-    holder: Key,
+    holder: Holder,
     signer: Key,
     *,
     since: int,
@@ -171,7 +178,7 @@ def moment(time_ns: int) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_ns // 1000)
 
 
-def _serial(holder: Key) -> int:
+def _serial(holder: Holder) -> int:
     numbers = holder.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return int.from_bytes(hashlib.sha256(numbers).digest()[:8]) >> 1 | 1
 

@@ -24,6 +24,7 @@ __all__ = [
     "Node",
     "Reader",
     "context",
+    "element",
     "integer",
     "nodes",
     "object_identifier",
@@ -88,6 +89,15 @@ def single(data: bytes, tag: int, field: str) -> Node:
     if end != len(data):
         raise TimeStampError(field, f"{len(data) - end} trailing bytes")
     return node
+
+
+def element(tag: int, content: bytes) -> bytes:
+    """The DER of one element around `content`; the tag has one byte."""
+    length = len(content)
+    if length < 0x80:
+        return bytes([tag, length]) + content
+    size = (length.bit_length() + 7) // 8
+    return bytes([tag, 0x80 | size]) + length.to_bytes(size, "big") + content
 
 
 def nodes(data: bytes, field: str) -> list[Node]:

@@ -87,14 +87,15 @@ class Signer:
 class Token:
     """A response that is well formed; `certificates` are the embedded ones, DER, in their order.
 
-    `response` is the response with its certificates in DER order: CMS asks for that, many authorities do not do it, and
-    rfc3161-client refuses what is out of order.
+    The last three are DER of its status, of the fields of SignedData before the certificates, and of its signerInfos.
     """
 
     info: TokenInfo
     signer: Signer
     certificates: tuple[bytes, ...]
-    response: bytes
+    status: bytes
+    before: bytes
+    signers: bytes
 
 
 def decode(response: bytes) -> Token:
@@ -102,28 +103,32 @@ def decode(response: bytes) -> Token:
     if len(response) > MAX_RESPONSE:
         raise TimeStampError("response", f"{len(response)} bytes, more than {MAX_RESPONSE}")
     outer = Reader.of(single(response, SEQUENCE, "response"), "response")
-    _granted(outer.take(SEQUENCE, "status"))
+    status = outer.take(SEQUENCE, "status")
+    _granted(status)
     content = Reader.of(outer.take(SEQUENCE, "timeStampToken"), "timeStampToken")
     outer.end()
     _expect(content.take(OBJECT_IDENTIFIER, "contentType"), _SIGNED_DATA, "timeStampToken.contentType")
     wrapped = content.take(context(0), "content")
     content.end()
     data = Reader.of(single(wrapped.content, SEQUENCE, "signedData"), "signedData")
-    data.take(INTEGER, "version")
-    data.take(SET, "digestAlgorithms")
-    info = _info(data.take(SEQUENCE, "encapContentInfo"))
+    before = [
+        data.take(INTEGER, "version"),
+        data.take(SET, "digestAlgorithms"),
+        data.take(SEQUENCE, "encapContentInfo"),
+    ]
+    info = _info(before[2])
     certificates = data.take(context(0), "certificates").content
     data.optional(context(1))  # revocation data that the authority embeds is not read: it is handed over beside
-    signers = nodes(data.take(SET, "signerInfos").content, "signerInfos")
+    listed = data.take(SET, "signerInfos")
+    signers = nodes(listed.content, "signerInfos")
     data.end()
     embedded = [node.raw for node in nodes(certificates, "certificates")]
     if not 1 <= len(embedded) <= _MAX_CERTIFICATES:
         raise TimeStampError("certificates", f"{len(embedded)} of them, not 1 to {_MAX_CERTIFICATES}")
     if len(signers) != 1:
         raise TimeStampError("signerInfos", f"{len(signers)} signers, not one")
-    # The same length in the same place; what is signed does not include certificates (RFC 5652 section 5.4).
-    ordered = response.replace(certificates, b"".join(sorted(embedded)), 1)
-    return Token(info, _signer(signers[0]), tuple(embedded), ordered)
+    front = b"".join(node.raw for node in before)
+    return Token(info, _signer(signers[0]), tuple(embedded), status.raw, front, listed.raw)
 
 
 def _granted(status: Node) -> None:

@@ -3,7 +3,7 @@
 `verify_response` reads the fields strictly (platemark.time_token), builds the path from the signer to a root that the
 caller named, and judges every certificate, hash and key on it at the token's own time; rfc3161-client checks the CMS
 signature and the chain with OpenSSL. No file, no socket, no clock: a token whose authority's certificates have expired
-since still verifies. Rules Z1 to Z22 of proto/time.md.
+since still verifies. Rules Z1 to Z22, Z35 and Z36 of proto/time.md.
 """
 
 from __future__ import annotations
@@ -14,11 +14,21 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rfc3161_client import HashAlgorithm, TimestampRequestBuilder, VerifierBuilder, decode_timestamp_response
+from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 
 from platemark import algorithms
-from platemark.certificates import check_path, foreign, load, nanoseconds, path_algorithms, path_to, revocation_known
+from platemark.certificates import (
+    MAX_VERIFICATIONS,
+    check_crls,
+    check_dates,
+    check_usage,
+    load,
+    path_algorithms,
+    paths,
+    revocation_known,
+)
 from platemark.errors import TimeStampError, UnprovenTimeError
+from platemark.time_signature import check_chain, check_signature
 from platemark.time_token import MAX_RESPONSE, Token, TokenInfo, decode
 
 if TYPE_CHECKING:
@@ -27,6 +37,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
 __all__ = [
+    "CLOCKS_NS",
     "MAX_RESPONSE",
     "Authority",
     "Interval",
@@ -46,6 +57,13 @@ _DIGESTS: dict[str, Callable[[bytes], hashlib._Hash]] = {
     "SHA-384": hashlib.sha384,
     "SHA-512": hashlib.sha512,
 }
+CLOCKS_NS = 300 * 10**9
+"""How far, in ns, a token's time may be from the clock of whoever has just asked for it and keeps it for others.
+
+Five minutes, as Kerberos allows (RFC 4120 section 1.6): far more than two clocks that anybody looks after, and than any answer
+is under way; far less than would make the earliest stamp of a record say another day.
+"""
+_FEW = 8  # verifications without any root; with roots of one name they stay below the limit of readers
 _QUERIES = {"SHA-256": HashAlgorithm.SHA256, "SHA-512": HashAlgorithm.SHA512}
 
 
@@ -162,26 +180,63 @@ def verify_response(
     algorithm that is not acceptable; TimeStampError naming field and reason for every fault; nothing else.
     """
     token, signer, embedded = _opened(response, message, nonce)
+    found = paths(signer, embedded, [root for authority in authorities for root in authority.certificates])
     failure: TimeStampError = UnprovenTimeError("certificates", "no trusted authority leads to the signer")
+    if not found.whole:
+        failure = TimeStampError(
+            "certificates", f"more than {MAX_VERIFICATIONS} signatures to check before a path is found"
+        )
+    faults: dict[tuple[x509.Certificate, ...], TimeStampError] = {}  # a path is judged once, whoever trusts its root
     for authority in authorities:
-        path = path_to(authority.certificates, signer, embedded)
+        path = found.to(authority.certificates)
         if not path:
             continue
         try:
-            return _judge(token, authority, path, message=message, crls=crls)
+            _trusted(token, authority)
+            if path in faults:
+                raise faults[path]
+            try:
+                return _judge(token, authority, path, message=message, crls=crls)
+            except TimeStampError as error:
+                faults[path] = error
+                raise
         except TimeStampError as error:
             failure = error
     raise failure
 
 
-def check_response(response: bytes, *, message: bytes, nonce: int | None = None) -> TokenInfo:
-    """What a response says, checked as far as anybody can who trusts no authority: nothing is proven by it.
+def check_response(
+    response: bytes,
+    *,
+    message: bytes,
+    nonce: int | None = None,
+    crls: Sequence[bytes] = (),
+    now_ns: int | None = None,
+    within_ns: int = CLOCKS_NS,
+) -> TokenInfo:
+    """What a response says, checked as far as anybody can who trusts no authority: nothing is proven by it (rule Z36).
 
-    For whoever stores responses for others to verify: it is granted, well formed, over `message`, an answer to the query with
-    `nonce`, and carries its signer's certificate. Raises TimeStampError as `verify_response` does.
+    For whoever stores responses for others to verify, who must not call them a fault: it is granted, well formed, over
+    `message`, an answer to the query with `nonce`, and signed by a certificate that it carries, which is for time stamping
+    alone, with acceptable algorithms; that one and those above it that it carries are within their dates; its time is not
+    further than `within_ns` from `now_ns`; none of `crls` (DER) takes it back. Raises TimeStampError as `verify_response` does.
     """
-    token, _, _ = _opened(response, message, nonce)
-    return token.info
+    token, signer, embedded = _opened(response, message, nonce)
+    info = token.info
+    if now_ns is not None and abs(info.time_ns - now_ns) > within_ns:
+        raise TimeStampError("genTime", f"more than {within_ns // 10**9} s from the clock here")
+    check_dates((signer,), info.time_ns)
+    check_usage(signer)
+    # The hash of the certificate's own signature counts unless it is a root.
+    path = (signer,) if signer.issuer == signer.subject else (signer, signer)
+    _acceptable((info.hash_algorithm, token.signer.hash_algorithm, *path_algorithms(path)), info.time_ns)
+    check_signature(token, signer, message)
+    above = paths(signer, embedded, most=_FEW)
+    if not above.whole:
+        raise TimeStampError("certificates", f"more than {_FEW} signatures to check among those embedded")
+    check_dates(tuple(above.below), info.time_ns)
+    check_crls((signer, *embedded), crls, info.time_ns)
+    return info
 
 
 def _opened(
@@ -209,20 +264,28 @@ def _signer(token: Token, embedded: Sequence[x509.Certificate]) -> x509.Certific
     raise TimeStampError("certificates", "the signer's is not among them")
 
 
+def _trusted(token: Token, authority: Authority) -> None:
+    if authority.not_before is not None and token.info.time_ns < authority.not_before:
+        raise UnprovenTimeError("genTime", f"before {authority.name} is trusted")
+    if authority.not_after is not None and token.info.time_ns > authority.not_after:
+        raise UnprovenTimeError("genTime", f"after {authority.name} is trusted")
+
+
+def _acceptable(names: Sequence[str], at_ns: int) -> None:
+    weak = algorithms.unacceptable(names, at_ns)
+    if weak is not None:
+        raise UnprovenTimeError("algorithms", f"{weak} is not acceptable at the time of the token")
+
+
 def _judge(
     token: Token, authority: Authority, path: tuple[x509.Certificate, ...], *, message: bytes, crls: Sequence[bytes]
 ) -> TimeStamp:
     info = token.info
-    if authority.not_before is not None and info.time_ns < authority.not_before:
-        raise UnprovenTimeError("genTime", f"before {authority.name} is trusted")
-    if authority.not_after is not None and info.time_ns > authority.not_after:
-        raise UnprovenTimeError("genTime", f"after {authority.name} is trusted")
-    check_path(path, info.time_ns)
+    check_dates(path, info.time_ns)
+    check_usage(path[0])
     names = tuple(dict.fromkeys((info.hash_algorithm, token.signer.hash_algorithm, *path_algorithms(path))))
-    weak = algorithms.unacceptable(names, info.time_ns)
-    if weak is not None:
-        raise UnprovenTimeError("algorithms", f"{weak} is not acceptable at the time of the token")
-    _signature(token, path[-1], message)
+    _acceptable(names, info.time_ns)
+    check_chain(token, path, message)
     return TimeStamp(
         time_ns=info.time_ns,
         accuracy_ns=info.accuracy_ns,
@@ -234,17 +297,3 @@ def _judge(
         acceptable_until=algorithms.end(names),
         revocation_known=revocation_known(path, crls, info.time_ns),
     )
-
-
-def _signature(token: Token, root: x509.Certificate, message: bytes) -> None:
-    """The CMS signature and the chain at genTime, by OpenSSL. A second reading of the fields has to agree with ours."""
-    parsed = foreign(lambda: decode_timestamp_response(token.response), "response", "rfc3161-client cannot read it")
-    second = foreign(lambda: nanoseconds(parsed.tst_info.gen_time), "tstInfo.genTime", "rfc3161-client cannot read it")
-    if second // 10**9 != token.info.time_ns // 10**9:
-        raise TimeStampError("tstInfo.genTime", "two readers disagree about it")
-    # Built in one call: the methods of a builder change their parent as well.
-    verifier = VerifierBuilder(roots=[root]).build()
-    if not foreign(
-        lambda: verifier.verify_message(parsed, message), "signature", "it does not verify, or its chain does not"
-    ):
-        raise TimeStampError("signature", "it does not verify")

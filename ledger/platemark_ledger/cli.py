@@ -16,6 +16,7 @@ import shlex
 import signal
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -277,7 +278,7 @@ def renew(
     with _reporting(as_json):
         settings = _settings(config_path)
         crls = [files.read(path, limit=1024 * 1024) for path in crl or ()]
-        ask = renewing.over_http(settings.tsa, timeout=settings.tsa_timeout, crls=crls)
+        ask = renewing.over_http(settings.tsa, timeout=settings.tsa_timeout, now_ns=time.time_ns, crls=crls)
         ledger = open_with(settings, config.passphrase(config.environment()))
         try:
             done = renewing.append(ledger, ask)

@@ -180,14 +180,17 @@ def proofs(transaction: ReadTransaction, one: Stamped, below: int) -> tuple[Proo
     return tuple(found)
 
 
-def over_http(urls: Sequence[str], *, timeout: float, crls: Sequence[bytes] = ()) -> Ask:
-    """Asks every authority (RFC 3161 section 3.4); one answer is enough. `timeout` in seconds, for each."""
+def over_http(urls: Sequence[str], *, timeout: float, now_ns: Callable[[], int], crls: Sequence[bytes] = ()) -> Ask:
+    """Asks every authority (RFC 3161 section 3.4); one answer is enough. `timeout` in seconds, for each; `now_ns`: the clock.
+
+    An answer, or a list, that a verifier would call a fault is none: rule Z36 of proto/time.md.
+    """
 
     def ask(claim: bytes) -> list[Stamp]:
         stamps, faults = [], []
         for url in urls:
             try:
-                stamps.append(published.Stamp(url, _asked(url, claim, timeout), tuple(crls)))
+                stamps.append(published.Stamp(url, _asked(url, claim, timeout, crls, now_ns), tuple(crls)))
             except (httpx.HTTPError, httpx.InvalidURL, TimeStampError, OSError) as error:
                 faults.append(f"{url}: {error}")
         if not stamps:
@@ -197,10 +200,11 @@ def over_http(urls: Sequence[str], *, timeout: float, crls: Sequence[bytes] = ()
     return ask
 
 
-def _asked(url: str, claim: bytes, timeout: float) -> bytes:
+def _asked(url: str, claim: bytes, timeout: float, crls: Sequence[bytes], now_ns: Callable[[], int]) -> bytes:
     asked = timestamp.query(claim, hash_algorithm="SHA-512")
     body = _posted(url, asked.request, timeout)
-    if timestamp.check_response(body, message=claim, nonce=asked.nonce).hash_algorithm != "SHA-512":
+    info = timestamp.check_response(body, message=claim, nonce=asked.nonce, crls=crls, now_ns=now_ns())
+    if info.hash_algorithm != "SHA-512":
         raise TimeStampError("tstInfo.messageImprint", "a renewal is stamped under SHA-512")
     return body
 

@@ -318,6 +318,8 @@ class Settings:
             check_url("tsa", url)
         if len(set(self.tsa)) != len(self.tsa):
             raise ConfigError("tsa", "one authority is named twice")
+        if len(self.tsa_crl) > 16:  # rule Z12: a verifier refuses more beside one stamp
+            raise ConfigError("tsa_crl", f"{len(self.tsa_crl)} of them, more than 16")
         for place in self.tsa_crl:
             if "://" not in place and not place.startswith("/"):
                 raise ConfigError("tsa_crl", f"{place!r} is neither an absolute path nor an http or https URL")

@@ -1,8 +1,9 @@
 """Asking RFC 3161 authorities to stamp published checkpoints.
 
-A response is stored whole, and checked as far as anybody without the authority's root can: it is granted, it is over the log
-note, it answers this request. Whether its signer is to be believed is for verifiers, each with authorities of its own
-(platemark.timestamp). Sources: RFC 3161 sections 2.4 and 3.4.
+A response is stored whole, and checked as far as anybody without the authority's root can, because evidence rests on the
+earliest stamp for ever and a bad one would spoil it: it is granted, over the log note, an answer to this request, signed by a
+certificate for time stamps that is within its dates, and its time is about that of the ledger (rule Z36). Whether its signer is
+to be believed is for verifiers, each with authorities of its own (platemark.timestamp). Sources: RFC 3161 sections 2.4 and 3.4.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import httpx
 
@@ -19,6 +19,7 @@ from platemark import timestamp
 from platemark.errors import TimeStampError
 from platemark_ledger.asking import AskingError, answer
 from platemark_ledger.published import Published, Stamp
+from platemark_ledger.revoked import RevocationLists
 from platemark_ledger.seat import PartyState
 
 __all__ = ["Authorities", "StampSchedule"]
@@ -27,16 +28,25 @@ _log = logging.getLogger("platemark.publisher")
 _RETRY = 5.0  # seconds before an authority that failed is asked again, doubled each time up to the interval
 _QUERY, _REPLY = "application/timestamp-query", "application/timestamp-reply"
 _MAX_RESPONSE = 64 * 1024
-_MAX_CRL = 1024 * 1024
 
 
 class Authorities:
     """The authorities of the settings. Owned by the publisher's event loop."""
 
-    def __init__(self, client: httpx.AsyncClient, *, timeout: float, crls: Sequence[str]) -> None:
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        *,
+        timeout: float,
+        crls: Sequence[str],
+        now_ns: Callable[[], int],
+        within_ns: int = timestamp.CLOCKS_NS,
+    ) -> None:
         self._client = client
         self._timeout = timeout
-        self._crls = crls
+        self._now_ns = now_ns
+        self._within_ns = within_ns
+        self._lists = RevocationLists(client, crls, timeout=timeout, now_ns=now_ns)
 
     async def stamp(self, url: str, log_note: bytes) -> Stamp:
         """The authority's stamp over the log note. Raises AskingError."""
@@ -46,34 +56,23 @@ class Authorities:
                 status, headers, body = await answer(
                     self._client, "POST", url, _MAX_RESPONSE, content=query.request, media=_QUERY
                 )
-                crls = [await self._crl(each) for each in self._crls]
         except TimeoutError:
             raise AskingError(f"no answer within {self._timeout:g} s") from None
         if status != 200:
             raise AskingError(f"it answered with status {status}")
         if headers.get("content-type", "").partition(";")[0].strip().lower() != _REPLY:
             raise AskingError(f"its answer is not {_REPLY}")
+        arrived = self._now_ns()
+        crls = await self._lists.current()
         try:
-            info = timestamp.check_response(body, message=log_note, nonce=query.nonce)
+            info = timestamp.check_response(
+                body, message=log_note, nonce=query.nonce, crls=crls, now_ns=arrived, within_ns=self._within_ns
+            )
         except TimeStampError as error:
             raise AskingError(f"its answer is not one that a verifier takes: {error}") from error
         if info.hash_algorithm != "SHA-256":
             raise AskingError(f"its stamp is over a {info.hash_algorithm} that nobody asked for")
-        return Stamp(url, body, tuple(crls))
-
-    async def _crl(self, place: str) -> bytes:
-        if not place.startswith(("http://", "https://")):
-            try:
-                return await asyncio.to_thread(Path(place).read_bytes)
-            except OSError as error:
-                raise AskingError(f"the CRL {place}: {error.strerror or error}") from error
-        try:
-            status, _, body = await answer(self._client, "GET", place, _MAX_CRL)
-        except AskingError as error:
-            raise AskingError(f"the CRL {place}: {error.reason}") from error
-        if status != 200:
-            raise AskingError(f"the CRL {place}: status {status}")
-        return body
+        return Stamp(url, body, crls)
 
 
 class StampSchedule:

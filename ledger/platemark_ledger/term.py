@@ -71,7 +71,7 @@ class Term:
             for url, verifiers in (quorum.addresses if quorum is not None else {}).items()
         }
         self._stamps = StampSchedule(
-            Authorities(client, timeout=settings.tsa_timeout, crls=settings.tsa_crl),
+            Authorities(client, timeout=settings.tsa_timeout, crls=settings.tsa_crl, now_ns=ledger.now_ns),
             settings.tsa,
             interval=settings.tsa_interval,
             now_ns=ledger.now_ns,

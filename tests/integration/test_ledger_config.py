@@ -88,6 +88,7 @@ def test_every_setting_has_a_unit_and_a_reason_and_no_secret() -> None:
         ({"tsa": ("tsa.example",)}, "tsa"),
         ({"tsa": ("https://tsa.example", "https://tsa.example")}, "tsa"),
         ({"tsa_crl": ("crl.der",)}, "tsa_crl"),
+        ({"tsa_crl": tuple(f"/{each}.crl" for each in range(17))}, "tsa_crl"),
         ({"tsa": ("https://",)}, "tsa"),
         ({"tsa": ("https://tsa.example:port",)}, "tsa"),
         ({"tsa": ("https://user:hush@tsa.example",)}, "tsa"),

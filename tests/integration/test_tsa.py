@@ -12,7 +12,7 @@ import pytest
 from integration.authority import running
 
 from platemark.errors import TimeStampError
-from platemark.timestamp import Authority, query, verify_response
+from platemark.timestamp import Authority, check_response, query, verify_response
 from platemark_ledger.demo import stamping, tsa
 
 SECOND = 10**9
@@ -96,6 +96,7 @@ def test_what_openssl_stamps_verifies(tmp_path: Path, require: Callable[[str], P
     openssl.found(key)
     response = openssl.stamp(MESSAGE, chain=chain)
     authority = Authority("openssl", (openssl.root,))
+    check_response(response, message=MESSAGE, now_ns=time.time_ns())
     stamped = verify_response(response, message=MESSAGE, authorities=[authority])
     assert abs(stamped.time_ns - time.time_ns()) < 600 * SECOND
     assert (stamped.policy, stamped.accuracy_ns) == ("1.2.3.4.1", 1_500_100_000)

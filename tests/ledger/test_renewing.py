@@ -194,12 +194,42 @@ def test_an_answer_is_checked_before_it_is_logged(
 ) -> None:
     """As far as that is possible without the root of the authority; the reason names the authority."""
     monkeypatch.setattr(renewing, "_posted", lambda _url, content, _timeout: answer(content))
-    ask = renewing.over_http(["http://tsa.test/"], timeout=1)
+    ask = renewing.over_http(["http://tsa.test/"], timeout=1, now_ns=lambda: NOON)
     if reason is None:
         (stamp,) = ask(b"claim")
         authority = Authority("test", SHOP.authority.roots)
         assert verify_response(stamp.response, message=b"claim", authorities=[authority]).hash_algorithm == "SHA-512"
         return
+    with pytest.raises(RenewingError, match=rf"^http://tsa\.test/: {reason}"):
+        ask(b"claim")
+
+
+def _flipped(query: bytes) -> bytes:
+    body = stamping.respond(query, stamper=SHOP.stamper, now=NOON)
+    return body[:-1] + bytes([body[-1] ^ 1])
+
+
+@pytest.mark.parametrize(
+    ("answer", "now", "crl", "reason"),
+    [
+        (_flipped, NOON, None, "signature: it does not verify"),
+        (None, NOON + 301 * SECOND, None, "genTime: more than 300 s from the clock here"),
+        (None, NOON, b"a list", r"crls\[0\]: not a DER certificate revocation list"),
+        (None, NOON, stamps.crl(SHOP, revoked=NOON), "certificate: revoked at or before the time of the token"),
+    ],
+    ids=["a flipped bit", "another time", "no list", "taken back"],
+)
+def test_what_every_verifier_calls_a_fault_renews_nothing(
+    answer: Callable[[bytes], bytes] | None,
+    now: int,
+    crl: bytes | None,
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A renewal with a fault would make the evidence that rests on it invalid."""
+    sound = answer or (lambda query: stamping.respond(query, stamper=SHOP.stamper, now=NOON))
+    monkeypatch.setattr(renewing, "_posted", lambda _url, content, _timeout: sound(content))
+    ask = renewing.over_http(["http://tsa.test/"], timeout=1, now_ns=lambda: now, crls=[] if crl is None else [crl])
     with pytest.raises(RenewingError, match=rf"^http://tsa\.test/: {reason}"):
         ask(b"claim")
 
@@ -211,8 +241,9 @@ def test_one_authority_that_answers_is_enough_and_none_is_an_error(monkeypatch: 
         return b"" if "bad" in url else stamping.respond(content, stamper=SHOP.stamper, now=NOON)
 
     monkeypatch.setattr(renewing, "_posted", posted)
-    (stamp,) = renewing.over_http(["http://bad.test/", "http://good.test/"], timeout=1, crls=[b"list"])(b"claim")
-    assert (stamp.authority, stamp.crls) == ("http://good.test/", (b"list",))
+    crl, urls = stamps.crl(SHOP), ["http://bad.test/", "http://good.test/"]
+    (stamp,) = renewing.over_http(urls, timeout=1, now_ns=lambda: NOON, crls=[crl])(b"claim")
+    assert (stamp.authority, stamp.crls) == ("http://good.test/", (crl,))
     assert timestamp.check_response(stamp.response, message=b"claim").hash_algorithm == "SHA-512"
     with pytest.raises(RenewingError, match=r"^no time-stamping authority is configured \(tsa\)$"):
-        renewing.over_http([], timeout=1)(b"claim")
+        renewing.over_http([], timeout=1, now_ns=lambda: NOON)(b"claim")

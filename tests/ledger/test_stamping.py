@@ -1,6 +1,7 @@
 """Asking time-stamping authorities: what is kept is granted, over this note, and an answer to this question."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,12 +10,16 @@ from pathlib import Path
 import httpx
 import pytest
 from asn1crypto import tsp
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 import stamps
 from platemark.timestamp import verify_response
 from platemark_ledger.asking import AskingError
 from platemark_ledger.demo import stamping as authority
 from platemark_ledger.published import Published, Stamp
+from platemark_ledger.revoked import NEW_LIST_NS, RevocationLists
 from platemark_ledger.seat import PartyState
 from platemark_ledger.stamping import Authorities, StampSchedule
 
@@ -36,12 +41,12 @@ def answered(body: bytes, *, status: int = 200, media: str = "application/timest
     return lambda _request: httpx.Response(status, content=body, headers={"content-type": media})
 
 
-def stamped(handler: Handler, *, crls: tuple[str, ...] = (), note: bytes = NOTE) -> Stamp:
+def stamped(handler: Handler, *, crls: tuple[str, ...] = (), note: bytes = NOTE, now: int = stamps.NOON) -> Stamp:
     """One question to an authority that answers so."""
 
     async def ask() -> Stamp:
         async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as client:
-            return await Authorities(client, timeout=5.0, crls=crls).stamp(URL, note)
+            return await Authorities(client, timeout=5.0, crls=crls, now_ns=lambda: now).stamp(URL, note)
 
     return asyncio.run(ask())
 
@@ -128,25 +133,149 @@ def test_an_authority_that_hangs_is_given_up() -> None:
 
     async def ask() -> None:
         async with httpx.AsyncClient(transport=Mute()) as client:
-            await Authorities(client, timeout=0.05, crls=()).stamp(URL, NOTE)
+            await Authorities(client, timeout=0.05, crls=(), now_ns=lambda: NOW).stamp(URL, NOTE)
 
     with pytest.raises(AskingError, match=r"no answer within 0\.05 s"):
         asyncio.run(ask())
 
 
-def test_revocation_lists_come_with_the_stamp(tmp_path: Path) -> None:
-    """From a file and from a URL; when one cannot be had, the stamp is not kept without it."""
-    (tmp_path / "crl.der").write_bytes(b"a list")
+def by(shop: stamps.Shop, *, at: int = stamps.NOON) -> Handler:
+    """An authority that stamps at a time of its own."""
 
     def handler(request: httpx.Request) -> httpx.Response:
-        return granted(request) if request.method == "POST" else httpx.Response(200, content=b"another list")
+        return answered(authority.respond(request.content, stamper=shop.stamper, now=at))(request)
 
-    places = (str(tmp_path / "crl.der"), "https://ca.example/crl")
-    assert stamped(handler, crls=places).crls == (b"a list", b"another list")
-    with pytest.raises(AskingError, match=r"the CRL .*missing"):
-        stamped(handler, crls=(str(tmp_path / "missing"),))
-    with pytest.raises(AskingError, match=r"the CRL https://ca\.example/crl: status 404"):
-        stamped(lambda request: granted(request) if request.method == "POST" else httpx.Response(404), crls=places)
+    return handler
+
+
+def _flipped(request: httpx.Request) -> httpx.Response:
+    body = granted(request).content
+    return answered(body[:-1] + bytes([body[-1] ^ 1]))(request)
+
+
+@pytest.mark.parametrize(
+    ("handler", "reason"),
+    [
+        (_flipped, "signature: it does not verify"),
+        (by(stamps.shop(leaf_until=stamps.NOON - stamps.SECOND)), "genTime: outside the validity of certificate 0"),
+        (by(stamps.shop(since=stamps.NOON + stamps.SECOND)), "genTime: outside the validity of certificate 0"),
+        (by(stamps.shop(usage=None)), "certificate: no extended key usage"),
+        (by(stamps.shop(critical=False)), "certificate: its extended key usage is not critical"),
+        (by(stamps.shop(usage=(ExtendedKeyUsageOID.CODE_SIGNING,))), "certificate: its extended key usage"),
+        (by(SHOP, at=stamps.NOON + 301 * stamps.SECOND), "genTime: more than 300 s from the clock here"),
+        (by(SHOP, at=stamps.NOON - 301 * stamps.SECOND), "genTime: more than 300 s from the clock here"),
+    ],
+    ids=["a flipped bit", "expired", "not yet valid", "no purpose", "not critical", "another purpose", "fast", "slow"],
+)
+def test_what_every_verifier_calls_a_fault_is_not_kept(handler: Handler, reason: str) -> None:
+    """The earliest stamp is served for ever, so a bad one would make sound evidence invalid."""
+    with pytest.raises(AskingError, match=f"not one that a verifier takes: {reason}"):
+        stamped(handler)
+
+
+@pytest.mark.parametrize("skew", [-300, 300])
+def test_clocks_may_differ_by_five_minutes(skew: int) -> None:
+    """Both ends are included."""
+    at = stamps.NOON + skew * stamps.SECOND
+    response = stamped(by(SHOP, at=at)).response
+    assert verify_response(response, message=NOTE, authorities=[SHOP.authority]).time_ns == at
+
+
+def test_a_stamp_that_its_own_list_takes_back_is_not_kept(tmp_path: Path) -> None:
+    """A verifier would refuse the two together."""
+    (tmp_path / "crl").write_bytes(stamps.crl(SHOP, revoked=stamps.NOON))
+    with pytest.raises(AskingError, match="certificate: revoked at or before the time of the token"):
+        stamped(granted, crls=(str(tmp_path / "crl"),))
+
+
+def test_revocation_lists_come_with_the_stamp(tmp_path: Path) -> None:
+    """From a file and from a URL; what is kept is what a reader verifies."""
+    first, second = stamps.crl(SHOP), stamps.crl(stamps.shop(between=True))
+    (tmp_path / "crl.der").write_bytes(first)
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        return granted(request) if request.method == "POST" else httpx.Response(200, content=second)
+
+    stamp = stamped(handler, crls=(str(tmp_path / "crl.der"), "https://ca.example/crl"))
+    assert stamp.crls == (first, second)
+    verified = verify_response(stamp.response, message=NOTE, authorities=[SHOP.authority], crls=stamp.crls)
+    assert verified.revocation == "checked"
+
+
+_PEM = x509.load_der_x509_crl(stamps.crl(SHOP)).public_bytes(Encoding.PEM)
+BAD_LISTS = [
+    ("a page", 200, b"<html>"),
+    ("PEM", 200, _PEM),
+    ("nothing", 200, b""),
+    ("a byte behind it", 200, stamps.crl(SHOP) + b"\x00"),
+    ("too large", 200, stamps.crl(SHOP) + bytes(1024 * 1024)),
+    ("not found", 404, stamps.crl(SHOP)),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), [each[1:] for each in BAD_LISTS], ids=[each[0] for each in BAD_LISTS])
+def test_a_stamp_is_kept_without_what_is_no_list(status: int, body: bytes, tmp_path: Path) -> None:
+    """From a URL and from a file; the stamp verifies, and its revocation is not checked."""
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        return granted(request) if request.method == "POST" else httpx.Response(status, content=body)
+
+    (tmp_path / "crl").write_bytes(body if status == 200 else b"")
+    stamp = stamped(handler, crls=("https://ca.example/crl", str(tmp_path / "crl"), str(tmp_path / "missing")))
+    assert stamp.crls == ()
+    verified = verify_response(stamp.response, message=NOTE, authorities=[SHOP.authority])
+    assert verified.revocation == "not checked"
+
+
+def test_a_bad_list_is_told_once_for_each_change(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Bad, bad, good, good, bad: a warning, a note, a warning."""
+    caplog.set_level(logging.INFO)
+    place = tmp_path / "crl"
+
+    async def run() -> None:
+        async with httpx.AsyncClient() as client:
+            lists = RevocationLists(client, [str(place)], timeout=30.0, now_ns=lambda: NOW)
+            for body in (b"bad", b"worse", stamps.crl(SHOP), stamps.crl(SHOP), b"bad"):
+                place.write_bytes(body)
+                await lists.current()
+
+    asyncio.run(run())
+    said = [(record.levelname, record.getMessage()) for record in caplog.records if str(place) in record.getMessage()]
+    bad = f"the CRL {place} is left out of time stamps: not a DER certificate revocation list"
+    assert said == [("WARNING", bad), ("INFO", f"the CRL {place} is good again"), ("WARNING", bad)]
+
+
+def test_a_place_gives_at_most_one_new_list_an_hour(tmp_path: Path) -> None:
+    """In between the list before counts, so that a place with a new list at every question does not fill the ledger."""
+    place, now = tmp_path / "crl", [NOW]
+    made = [stamps.crl(SHOP, made=stamps.NOON + each * stamps.SECOND) for each in range(4)]
+    found: list[tuple[bytes, ...]] = []
+
+    async def run() -> None:
+        async with httpx.AsyncClient() as client:
+            lists = RevocationLists(client, [str(place)], timeout=30.0, now_ns=lambda: now[0])
+            for body, passed in ((0, 0), (1, 1), (2, NEW_LIST_NS - 2), (2, 1), (3, NEW_LIST_NS - 1), (3, 1)):
+                now[0] += passed
+                place.write_bytes(made[body])
+                found.append(await lists.current())
+
+    asyncio.run(run())
+    assert [made.index(each) for (each,) in found] == [0, 0, 0, 2, 2, 3]
+
+
+def test_a_place_that_hangs_does_not_hold_up_the_stamp() -> None:
+    """It is left out after its time."""
+
+    class Mute(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            await asyncio.Event().wait()
+            raise AssertionError(request)
+
+    async def run() -> tuple[bytes, ...]:
+        async with httpx.AsyncClient(transport=Mute()) as client:
+            return await RevocationLists(client, [URL], timeout=0.05, now_ns=lambda: NOW).current()
+
+    assert asyncio.run(run()) == ()
 
 
 def row(size: int) -> Published:
@@ -175,7 +304,7 @@ def test_each_authority_is_asked_once_an_interval_and_later_after_failures() -> 
 
     async def run() -> None:
         async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as client:
-            authorities = Authorities(client, timeout=30.0, crls=())
+            authorities = Authorities(client, timeout=30.0, crls=(), now_ns=lambda: stamps.NOON)
             schedule = StampSchedule(authorities, (URL, OTHER), interval=60.0, now_ns=lambda: NOW)
             assert schedule.due(0.0)
             schedule.ask(None, 0.0)
