@@ -100,6 +100,13 @@ def test_links_and_words(path: Path) -> None:
     ] == []
 
 
+def test_attacks_that_are_tests_are_tests() -> None:
+    """Every test that THREATS.md names is there."""
+    named = re.findall(r"`((?:client|integration)/test_\w+\.py)::(test_\w+)`", text("THREATS.md"))
+    assert len(named) > 10
+    assert [each for each in named if f"\ndef {each[1]}(" not in text(f"tests/{each[0]}")] == []
+
+
 def test_readme_commands_exist() -> None:
     """Every platemark command that the README shows is a command."""
     shown = {shlex.split(line)[1] for line in re.findall(r"`(platemark [a-z]+[^`]*)`", text("README.md"))}
