@@ -27,6 +27,7 @@ from platemark.cli.options import (
     TlsKey,
     TlsName,
     Trust,
+    Witnessed,
     parse_attributes,
 )
 from platemark.cli.passphrases import open_key
@@ -119,6 +120,7 @@ def submit(
         list[Path], typer.Argument(metavar="FILE.statement...", help="Signed statements of any kind.")
     ],
     *,
+    witnessed: Witnessed = False,
     server: Server = DEFAULT_SERVER,
     trust: Trust = None,
     tls_ca: TlsAuthority = None,
@@ -144,7 +146,7 @@ def submit(
         trusted=load_trust(trust),
     )
     with connection.open() as client, output.progress("submitting", len(items)) as step:
-        done = _sent(client, items, step)
+        done = _sent(client, items, step, witnessed=witnessed)
     _finish(done, as_json=as_json)
 
 
@@ -162,6 +164,7 @@ def capture(
     new_epoch: NewEpoch = False,
     force: Force = False,
     passphrase_file: PassphraseFile = None,
+    witnessed: Witnessed = False,
     server: Server = DEFAULT_SERVER,
     trust: Trust = None,
     tls_ca: TlsAuthority = None,
@@ -191,7 +194,8 @@ def capture(
     )  # fmt: skip
     # Two steps for each image: measured and signed, then logged.
     with connection.open() as client, output.progress("capturing", 2 * len(found)) as step:
-        done = _sent(client, _counted(capturing.prepared(found, signing, resume=True), step), step)
+        items = _counted(capturing.prepared(found, signing, resume=True), step)
+        done = _sent(client, items, step, witnessed=witnessed)
     _finish(done, as_json=as_json)
 
 
@@ -224,11 +228,13 @@ def _counted(items: Iterable[capturing.Item], step: Callable[[int], None]) -> It
         yield item
 
 
-def _sent(client: LedgerClient, items: Iterable[capturing.Item], step: Callable[[int], None]) -> list[capturing.Item]:
+def _sent(
+    client: LedgerClient, items: Iterable[capturing.Item], step: Callable[[int], None], *, witnessed: bool
+) -> list[capturing.Item]:
     """Everything submitted. When the ledger goes away in between, say what stands."""
     done: list[capturing.Item] = []
     try:
-        done.extend(_counted(capturing.submitted(client, items), step))
+        done.extend(_counted(capturing.submitted(client, items, witnessed=witnessed), step))
     except PlatemarkError:
         logged = sum(item.index is not None for item in done)
         output.note(f"{logged} statements were logged; what was signed is on disk, and running this again goes on")

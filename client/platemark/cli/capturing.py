@@ -149,8 +149,10 @@ def prepared(images: Sequence[Beside], signing: Signing, *, resume: bool) -> Ite
             yield Item(name=str(each.image), status="failed", reason=str(error))
 
 
-def submitted(client: LedgerClient, items: Iterable[Item]) -> Iterator[Item]:
+def submitted(client: LedgerClient, items: Iterable[Item], *, witnessed: bool = False) -> Iterator[Item]:
     """Send what is signed, in batches and in order; everything else passes through.
+
+    `witnessed`: each batch is waited for until the ledger's witnesses have seen it.
 
     Raises RpcError when the ledger cannot be reached; what was not sent is on disk and can be sent again.
     """
@@ -161,10 +163,10 @@ def submitted(client: LedgerClient, items: Iterable[Item]) -> Iterator[Item]:
             continue
         batch.append(item)
         if len(batch) == BATCH:
-            yield from _append(client, batch)
+            yield from _append(client, batch, witnessed=witnessed)
             batch = []
     if batch:
-        yield from _append(client, batch)
+        yield from _append(client, batch, witnessed=witnessed)
 
 
 def load_statement(path: Path) -> Item:
@@ -203,10 +205,11 @@ def _existing(each: Beside, kid: bytes) -> Item:
     return replace(item, name=str(each.image))
 
 
-def _append(client: LedgerClient, batch: Sequence[Item]) -> Iterator[Item]:
-    from platemark.rpc.model import Refused
+def _append(client: LedgerClient, batch: Sequence[Item], *, witnessed: bool) -> Iterator[Item]:
+    from platemark.rpc.model import Refused, Wait
 
-    outcomes = client.append([item.statement.raw for item in batch if item.statement is not None]).outcomes
+    raws = [item.statement.raw for item in batch if item.statement is not None]
+    outcomes = client.append(raws, wait=Wait.WITNESSED if witnessed else Wait.LOGGED).outcomes
     for item, outcome in zip(batch, outcomes, strict=True):
         if isinstance(outcome, Refused):
             if outcome.again:

@@ -26,6 +26,7 @@ __all__ = [
     "TlsKey",
     "TlsName",
     "Trust",
+    "Witnessed",
     "parse_attributes",
 ]
 
@@ -40,6 +41,10 @@ Key: TypeAlias = Annotated[Path, typer.Option(help="The signing key; its chain s
 Device: TypeAlias = Annotated[
     str | None,
     typer.Option(help="The URI that this key is enrolled for. Remembered in KEY.state after the first time."),
+]
+Witnessed: TypeAlias = Annotated[
+    bool,
+    typer.Option("--witnessed", help="Go on only when a quorum of the ledger's witnesses has seen what was logged."),
 ]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Overwrite statements and disclosures that exist.")]
 PassphraseFile: TypeAlias = Annotated[
