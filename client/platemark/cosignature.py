@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import struct
 from dataclasses import dataclass
 from functools import cached_property
@@ -107,7 +106,7 @@ class CosignatureSigner:
         """The signature line over a checkpoint, with its line feed."""
         signature = self.signer.sign(_message(self.verifier, checkpoint, time_s))
         blob = self.verifier.key_id + _TIME.pack(time_s) + signature
-        return f"\u2014 {self.name} {base64.b64encode(blob).decode()}\n"
+        return note.signature_line(self.name, blob)
 
 
 @dataclass(frozen=True)
@@ -134,11 +133,7 @@ def cosignatures(signed: SignedCheckpoint, verifiers: Iterable[CosignatureVerifi
 
 def parse_vkey(text: str) -> NoteVerifier | CosignatureVerifier:
     """The verifier of `name+hex+base64`, by its type 01, 04 or 06. Raises NoteError, KeyFormatError."""
-    name, plus, rest = text.partition("+")
-    key_id, second, encoded = rest.partition("+")
-    if not plus or not second or re.fullmatch("[0-9a-f]{8}", key_id) is None:
-        raise NoteError("vkey", "not of the form name+hex+base64")
-    data = note.decode_base64(encoded, "vkey")
+    name, key_id, data = note.split_vkey(text)
     if data[:1] == bytes([note.ED25519]):
         return note.parse_vkey(text)
     kind = data[0] if data else 0

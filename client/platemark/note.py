@@ -34,6 +34,7 @@ __all__ = [
     "parse_vkey",
     "sign",
     "signature_line",
+    "split_vkey",
 ]
 
 ED25519 = 0x01
@@ -153,11 +154,7 @@ def parse(data: bytes) -> Note:
 
 def parse_vkey(vkey: str) -> NoteVerifier:
     """The Ed25519 verifier of `name+hex+base64`. Raises NoteError, KeyFormatError."""
-    name, plus, rest = vkey.partition("+")
-    key_id, second, encoded = rest.partition("+")
-    if not plus or not second or re.fullmatch("[0-9a-f]{8}", key_id) is None:
-        raise NoteError("vkey", "not of the form name+hex+base64")
-    data = decode_base64(encoded, "vkey")
+    name, key_id, data = split_vkey(vkey)
     if len(data) != 33 or data[0] != ED25519:
         raise NoteError("vkey", "not an Ed25519 note key (type 0x01)")
     key = load_public(ED25519_PREFIX + data[1:], field="vkey")
@@ -165,6 +162,15 @@ def parse_vkey(vkey: str) -> NoteVerifier:
     if verifier.key_id.hex() != key_id:
         raise NoteError("vkey", "the key id does not belong to this name and key")
     return verifier
+
+
+def split_vkey(vkey: str) -> tuple[str, str, bytes]:
+    """Name, key id in hex, and type with public key of `name+hex+base64`; the key id is not compared. Raises NoteError."""
+    name, plus, rest = vkey.partition("+")
+    key_id, second, encoded = rest.partition("+")
+    if not plus or not second or re.fullmatch("[0-9a-f]{8}", key_id) is None:
+        raise NoteError("vkey", "not of the form name+hex+base64")
+    return name, key_id, decode_base64(encoded, "vkey")
 
 
 def decode_base64(text: str, field: str) -> bytes:

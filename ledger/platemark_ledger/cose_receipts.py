@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from platemark import receipt
 from platemark.keys import load_public
+from platemark.statement import policy_issuer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,12 +18,7 @@ if TYPE_CHECKING:
     from platemark_ledger.anchor import Anchored
     from platemark_ledger.records import Consistency, Proven
 
-__all__ = ["consistency_receipts", "inclusion_receipts", "issuer"]
-
-
-def issuer(origin: str) -> str:
-    """The URI that a log of this origin signs its receipts as."""
-    return f"https://{origin}"
+__all__ = ["consistency_receipts", "inclusion_receipts"]
 
 
 def inclusion_receipts(
@@ -38,7 +34,7 @@ def inclusion_receipts(
     for signer in signers:
         raw = receipt.sign_inclusion(
             signer=signer,
-            issuer=issuer(origin),
+            issuer=policy_issuer(origin),
             subject=record.statement.subject,
             issued_s=issued_s,
             entry=record.entry,
@@ -60,8 +56,8 @@ def consistency_receipts(
     for signer in signers:
         raw = receipt.sign_consistency(
             signer=signer,
-            issuer=issuer(origin),
-            subject=issuer(origin),
+            issuer=policy_issuer(origin),
+            subject=policy_issuer(origin),
             issued_s=issued_s,
             old_size=grown.old_size,
             new_size=grown.new_size,

@@ -93,9 +93,8 @@ class Witness:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.verifiers = tuple(verifiers)
-        self.name = "+".join(
-            dict.fromkeys(each.name for each in self.verifiers)
-        )  # two keys of one witness have one name
+        # Two keys of one witness have one name.
+        self.name = "+".join(dict.fromkeys(each.name for each in self.verifiers))
         self.failures = 0
         self.answered = 0
         self.size = 0  # the greatest that it is known to have cosigned

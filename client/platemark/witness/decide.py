@@ -5,7 +5,6 @@ Rules T1 to T9 of proto/log.md, in the order in which a request meets them: form
 
 from __future__ import annotations
 
-import base64
 import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -103,7 +102,7 @@ def vouched(submission: Submission, verifiers: Sequence[NoteVerifier]) -> Vouche
     if submission.request.old_size > found.size:
         raise RefusedError(Outcome.MALFORMED, "the old size is above the checkpoint's")
     lines = {
-        f"\u2014 {name} {base64.b64encode(key_id + blob).decode()}\n": None
+        note.signature_line(name, key_id + blob): None
         for name, key_id, blob in submission.signed.signatures
         if (name, key_id) in good
     }
