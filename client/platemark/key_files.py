@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives import serialization
 
 from platemark import files
 from platemark.errors import KeyFileError, KeyFormatError
-from platemark.keys import PrivateKey, Verifier, load_public, private_key
+from platemark.keys import PrivateKey, Signer, Verifier, load_public, private_key
 
-__all__ = ["public_pem", "read_private", "read_public", "write_private", "write_public"]
+__all__ = ["MAX_KEY_FILE", "public_pem", "read_private", "read_public", "write_private", "write_public"]
 
-_MAX_KEY_FILE = 64 * 1024
+MAX_KEY_FILE = 64 * 1024
 
 
 def write_private(path: Path, key: PrivateKey, passphrase: bytes | None = None) -> None:
@@ -29,7 +29,7 @@ def write_private(path: Path, key: PrivateKey, passphrase: bytes | None = None) 
     _create(path, pem, 0o600)
 
 
-def write_public(path: Path, key: Verifier | PrivateKey) -> None:
+def write_public(path: Path, key: Verifier | Signer) -> None:
     """Create `path` with the public key of `key`. Raises KeyFileError when it exists or cannot be written."""
     _create(path, public_pem(key.spki).encode(), 0o644)
 
@@ -99,7 +99,7 @@ def _unencrypted(path: Path, data: bytes) -> object:
 
 def _read(path: Path) -> bytes:
     try:
-        return files.read(path, limit=_MAX_KEY_FILE)
+        return files.read(path, limit=MAX_KEY_FILE)
     except files.FileError as error:
         raise KeyFileError(error.reason) from None
 

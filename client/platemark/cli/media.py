@@ -22,6 +22,7 @@ _OURS = (
     ".enrolment",
     ".request",
     ".pem",
+    ".p11",
     ".pub",
     ".state",
     ".lock",
