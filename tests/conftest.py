@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
 from tokens import Token, make_token
 
 REQUIRE_ALL = os.environ.get("PLATEMARK_REQUIRE_ALL") == "1"

@@ -32,7 +32,7 @@ def make_token(directory: Path, util: Path) -> Token:
     configuration = directory / "softhsm2.conf"
     configuration.write_text(f"directories.tokendir = {directory / 'tokens'}\nlog.level = ERROR\n")
     os.environ["SOFTHSM2_CONF"] = str(configuration)
-    made = [util, "--init-token", "--free", "--label", "lab", "--so-pin", "0000", "--pin", PIN]
+    made = [str(util), "--init-token", "--free", "--label", "lab", "--so-pin", "0000", "--pin", PIN]
     subprocess.run(made, check=True, capture_output=True, timeout=60)
     module = next(path for path in map(Path, _MODULES) if path.exists())
     return Token(module)

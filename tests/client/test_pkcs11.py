@@ -8,11 +8,11 @@ import pytest
 from commands import ct, platemark
 from hypothesis import given
 from hypothesis import strategies as st
-from tokens import PIN, Token
 
 from platemark import key_files, keys, pkcs11_keys, statement
 from platemark.errors import KeyFileError
 from platemark.pkcs11_uri import Pkcs11Uri, is_uri, parse_uri
+from tokens import PIN, Token
 
 _names = st.text(
     st.characters(exclude_categories=("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs")), min_size=1, max_size=32
