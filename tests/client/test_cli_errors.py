@@ -24,6 +24,7 @@ COMMANDS = (
     "sign",
     "submit",
     "capture",
+    "attest",
     "lookup",
     "fetch",
     "verify",

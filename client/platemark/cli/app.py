@@ -14,6 +14,7 @@ import typer
 
 from platemark import __version__
 from platemark.cli import (
+    attest,
     audit,
     capture,
     enrol,
@@ -88,6 +89,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "sign": capture.sign,
     "submit": capture.submit,
     "capture": capture.capture,
+    "attest": attest.attest,
     "lookup": fetch.lookup,
     "fetch": fetch.fetch,
     "verify": verify.verify,
