@@ -32,9 +32,7 @@ _WHOLE_HEADER = frozenset({"file", "dataset", "content"})
 _MEANINGS = {"ORIGINAL": "acquired", "DERIVED": "derived"}
 
 
-def declared(
-    rung: str | None, image: Measurement | None, disclosed: Mapping[str, AttributeValue]
-) -> dict[str, AttributeValue]:
+def declared(rung: str | None, image: Measurement | None, disclosed: Mapping[str, AttributeValue]) -> dict[str, str]:
     """The covered values of DECLARED, in that order; what the object does not say is left out.
 
     `rung` is the one that matched (check 14), `disclosed` what check 13 proved.
@@ -46,7 +44,7 @@ def declared(
         for name in DECLARED
         if rung in _WHOLE_HEADER or (name in disclosed and disclosed[name] == image.attributes.get(name))
     }
-    return {name: value for name, value in covered.items() if value is not None}
+    return {name: value for name, value in covered.items() if isinstance(value, str)}
 
 
 def derivation(image_type: AttributeValue) -> str | None:
@@ -59,7 +57,7 @@ def is_synthetic(values: Mapping[str, AttributeValue]) -> bool:
     return "YES" in _values(values.get("synthetic_data"))
 
 
-def sentences(values: Mapping[str, AttributeValue]) -> list[tuple[str, str]]:
+def sentences(values: Mapping[str, str]) -> list[tuple[str, str]]:
     """A title and a sentence for each thing that is said, in the order of DECLARED; values are not escaped."""
     said: list[tuple[str, str]] = []
     if "synthetic_data" in values:
@@ -80,7 +78,7 @@ def sentences(values: Mapping[str, AttributeValue]) -> list[tuple[str, str]]:
     return said
 
 
-def _lossy(values: Mapping[str, AttributeValue]) -> list[tuple[str, str]]:
+def _lossy(values: Mapping[str, str]) -> list[tuple[str, str]]:
     """One line for the flag, one for each step of the history, as far as ratio and method are given."""
     said: list[tuple[str, str]] = []
     if "lossy_image_compression" in values:

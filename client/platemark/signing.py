@@ -109,7 +109,7 @@ def _meaning(image_type: AttributeValue, given: str | None, *, parents: bool) ->
     """What the capture means, by the object's own word and the caller's. Raises StatementError when they contradict."""
     said = derivation(image_type)
     if {given, said} == {"acquired", "derived"}:
-        raise StatementError("meaning", f"{given}, and the image type of the object is {image_type}")
+        raise StatementError("meaning", f"{given}, and the image type of the object is {image_type!r}")
     meaning = given or said or ("derived" if parents else None)
     if parents and meaning == "acquired":
         raise StatementError("parents", "an acquired image has none; meaning amended says that it replaces a record")

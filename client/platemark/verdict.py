@@ -87,7 +87,7 @@ class Verdict:
     conditions: tuple[str, ...] = ()
     facts: Mapping[str, Fact] = field(default_factory=dict)
     disclosed: Mapping[str, str | int | bytes | None] = field(default_factory=dict)
-    object_says: Mapping[str, str | int | bytes | None] = field(default_factory=dict)
+    object_says: Mapping[str, str] = field(default_factory=dict)
     unread: tuple[str, ...] = ()
 
     @property

@@ -16,7 +16,7 @@ from platemark.rungs import Measurement
 from platemark.verdict import Verdict
 from platemark.verify import verify
 
-SAYS: dict[str, AttributeValue] = {
+SAYS: dict[str, str] = {
     "synthetic_data": "YES",
     "image_type": "DERIVED\\SECONDARY",
     "source_image_uids": "2.25.1\\2.25.2",
@@ -211,12 +211,12 @@ def test_parents_are_named_by_their_statements(tmp_path: Path, key: Path) -> Non
         (
             "ORIGINAL\\PRIMARY",
             ("--meaning", "derived"),
-            "meaning: derived, and the image type of the object is ORIGINAL",
+            "meaning: derived, and the image type of the object is 'ORIGINAL",
         ),
         (
             "DERIVED\\PRIMARY",
             ("--meaning", "acquired"),
-            "meaning: acquired, and the image type of the object is DERIVED",
+            "meaning: acquired, and the image type of the object is 'DERIVED",
         ),
         ("ORIGINAL\\PRIMARY", ("--parent", "a.dcm.statement"), "parents: an acquired image has none"),
         (None, ("--meaning", "acquired", "--parent", "a.dcm.statement"), "parents: an acquired image has none"),
