@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from platemark.declared import is_synthetic, sentences
@@ -15,7 +16,7 @@ from platemark.instant import format_time
 from platemark.verdict import DOES_NOT_MATCH, EVIDENCE_INVALID, FAIL, INCONCLUSIVE, MATCHES_RECORD, PASS
 
 if TYPE_CHECKING:
-    from platemark.verdict import Verdict
+    from platemark.verdict import Reference, Verdict
 
 __all__ = ["NOT_PROVEN", "format_time", "json_ready", "json_text", "to_json", "to_text"]
 
@@ -101,6 +102,7 @@ def to_json(verdict: Verdict) -> str:
         "members_not_read": verdict.unread,
         "not_proven": NOT_PROVEN,
         **({"object_says": dict(verdict.object_says)} if verdict.object_says else {}),
+        **({"references": [_reference_object(each) for each in verdict.references]} if verdict.references else {}),
     }
     return json_text(content)
 
@@ -121,7 +123,8 @@ def to_text(verdict: Verdict) -> str:
         lines += ["", f"Reported by the ledger, not proven here: {', '.join(verdict.conditions)}"]
     if verdict.disclosed:
         lines += ["", "Disclosed attributes (as the signer stated them):"]
-        lines += [f"  {name:<28} {_printable(value)}" for name, value in verdict.disclosed.items()]
+        lines += [f"  {name:<28} {_printable(value)}{_unsigned(name)}" for name, value in verdict.disclosed.items()]
+    lines += _references(verdict)
     lines += ["", f"Checks (as of {format_time(verdict.at)}):"]
     lines += [
         f"  {check.number:>2} {check.title:<11} {check.status:<11} {_printable(check.reason)}"
@@ -158,6 +161,34 @@ def _hints(verdict: Verdict) -> list[str]:
     elif status.get(_HEADER) == FAIL:
         hints.append("Whatever the log is: this image's header differs from what the evidence records (check 15).")
     return hints
+
+
+def _unsigned(name: str) -> str:
+    """Nobody signs for the technologist but the technologist."""
+    return " (as stated, not signed by that person)" if name in {"technologist", "technologist_id"} else ""
+
+
+def _references(verdict: Verdict) -> list[str]:
+    """What others signed about the record, and which of it is not relied on."""
+    if not verdict.references:
+        return []
+    lines = ["", "Others signed about this record, each with evidence of its own:"]
+    for each in verdict.references:
+        where = "" if each.index is None else f", leaf {each.index}"
+        lines.append(f"  {each.kind} {each.says:<12} by {_printable(each.by)}{where}")
+        if each.fault is not None:
+            lines.append(f"    NOT RELIED ON: {_printable(each.fault)}")
+        if each.stated_time is not None:
+            lines.append(f"    their clock      {format_time(each.stated_time)}")
+        if each.text is not None:
+            lines.append(f"    text             {_printable(each.text)}")
+        lines += [f"    {name:<16} {_printable(value)}" for name, value in each.disclosed.items()]
+    return lines
+
+
+def _reference_object(reference: Reference) -> dict[str, object]:
+    """For JSON (J6)."""
+    return {name: value for name, value in asdict(reference).items() if value is not None and value != {}}
 
 
 def _fact(name: str, verdict: Verdict) -> str:

@@ -18,7 +18,7 @@ from platemark.keys import ALGORITHM_NAMES
 from platemark.merkle import leaf_hash
 from platemark.standing import keystate_of, revocation_of
 from platemark.trust import TrustedLog
-from platemark.verdict import FAIL, NOT_CHECKED, PASS, TITLES, Check, Verdict, conclude
+from platemark.verdict import FAIL, NOT_CHECKED, PASS, TITLES, Check, Verdict, conclude, record_fault
 from platemark.witnessed import check_witnesses
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class _Verification:
                 self._note(number, NOT_CHECKED, "an earlier check that this one rests on did not pass")
         checks = tuple(self.checks[number] for number in sorted(self.checks))
         result, reason = conclude(checks, rung, asked=self.asked)
+        fault = record_fault(checks, asked=self.asked)
         facts = self.facts if all(self.checks[number].status == PASS for number in range(1, 8)) else {}
         return Verdict(
             result=result,
@@ -82,6 +83,7 @@ class _Verification:
             disclosed=disclosed if facts else {},
             object_says=declared(rung, self.image, disclosed) if facts else {},
             unread=tuple(self.evidence.unknown or ()),
+            fault=None if fault is None else fault[1],
         )
 
     def _statement(self) -> Statement:

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from platemark import evidence as bundle
-from platemark import files, report
+from platemark import files, report, statement
 from platemark.cli import media, output
 from platemark.cli.connect import load_trust
 from platemark.cli.options import AsJson, At, Trust
 from platemark.errors import EvidenceError
 from platemark.verify import verify as judge
 
-__all__ = ["verify"]
+__all__ = ["read_bundle", "verify"]
 
 
 def verify(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The image in question.")],
     *,
     evidence: Annotated[Path | None, typer.Option(metavar="FILE", help="Default: IMAGE.evidence.")] = None,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Evidence of a later statement about the capture: attestation, custody. Repeat."
+        ),
+    ] = None,
     trust: Trust = None,
     at: At = None,
     as_json: AsJson = False,
@@ -39,18 +46,31 @@ def verify(
       3  INCONCLUSIVE      nothing failed, and a required check could not be made
       4  EVIDENCE INVALID  a signature, proof or key failed
 
-    Example:
+    Examples:
       platemark verify scan.dcm --evidence scan.dcm.evidence --trust trust.toml
+      platemark verify scan.dcm --trust trust.toml --also scan.dcm.attest.evidence
     """
     from platemark.capture import measure
 
     trusted = load_trust(trust)
     path = evidence or media.beside(image).evidence
-    try:
-        held = bundle.from_bytes(files.read(path, limit=bundle.MAX_BUNDLE))
-    except EvidenceError as error:
-        raise EvidenceError(f"{path}: {error.field}", error.reason) from None
+    held = read_bundle(path)
+    later = [(str(each), read_bundle(each)) for each in also or []]
     measured = measure(image, tolerant=True)
-    verdict = judge(held, trust=trusted, image=measured, at=time.time_ns() if at is None else at)
+    moment = time.time_ns() if at is None else at
+    verdict = judge(held, trust=trusted, image=measured, at=moment)
+    if later:
+        from platemark.references import refer
+
+        record = statement.decode(held.record.statement).id
+        verdict = replace(verdict, references=refer(record, later, trust=trusted, at=moment))
     output.say(report.to_json(verdict) if as_json else report.to_text(verdict).rstrip("\n"))
     raise typer.Exit(verdict.exit_code)
+
+
+def read_bundle(path: Path) -> bundle.Evidence:
+    """The evidence in a file. Raises FileError, EvidenceError naming the file."""
+    try:
+        return bundle.from_bytes(files.read(path, limit=bundle.MAX_BUNDLE))
+    except EvidenceError as error:
+        raise EvidenceError(f"{path}: {error.field}", error.reason) from None
