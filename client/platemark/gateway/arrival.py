@@ -1,10 +1,15 @@
-"""One object while it arrives: straight to a file in receiving/, chunk by chunk, never whole in memory."""
+"""One object while it arrives: straight to its file in objects/, chunk by chunk, never whole in memory.
+
+The file has its final name from the start. A file without a row in the journal was never acknowledged, and the next start
+removes it; so nothing needs to be renamed, and the directory is synced while the data set is still on its way.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +35,7 @@ class Arrival:
     answer only after it has sent everything.
     """
 
-    def __init__(self, directory: Path, envelope: Envelope, *, limit: int) -> None:
+    def __init__(self, directory: Path, envelope: Envelope, *, limit: int, background: Executor) -> None:
         self.object_id = secrets.token_hex(16)
         self.path = directory / f"{self.object_id}.dcm"
         self.envelope = envelope
@@ -38,11 +43,14 @@ class Arrival:
         self.size = 0
         self._header = 0
         self._limit = limit
+        self._background = background
         self._descriptor: int | None = None
+        self._named: Future[None] | None = None
 
     def open(self) -> None:
         """Make the file. Raises OSError."""
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+        self._named = self._background.submit(_sync, self.path.parent)
         envelope = self.envelope
         header = part10_header(
             sop_class=envelope.sop_class,
@@ -71,19 +79,16 @@ class Arrival:
             self.size += len(data)
         return self.size <= self._limit
 
-    def keep(self, directory: Path) -> Path:
-        """Make the file durable under its final path in `directory`, on the same file system. Raises OSError.
+    def keep(self) -> None:
+        """The file and its name are on disk when this returns. Raises OSError.
 
-        Crash before the rename: a file in receiving/, which the next start removes. Between it and the journal's row:
-        a file without a row, removed as well. In both cases the sender has had no answer, and sends again.
+        Crash before the journal has its row: the sender has had no answer, sends again, and this file is removed.
         """
         assert self._descriptor is not None
+        assert self._named is not None
         os.fsync(self._descriptor)
         self._close()
-        final = directory / self.path.name
-        self.path.rename(final)
-        _sync(directory)
-        return final
+        self._named.result()
 
     def discard(self) -> None:
         """Remove what there is; as often as one likes."""
