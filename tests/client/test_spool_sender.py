@@ -210,8 +210,13 @@ def test_a_batch_refused_as_a_whole_is_halved_down_to_the_one(spool: Spool, culp
     fill(spool, 8)
     book = Book(failing(culprit, Cause.REFUSED))
     waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        return False
+
     with Sender(spool, book) as sender:
-        assert sender.drain(lambda seconds: bool(waits.append(seconds)))
+        assert sender.drain(wait)
     assert book.log == [each for each in range(8) if each != culprit]
     assert aside(spool) == {culprit: ("ledger-fault", "an internal error")}
     assert set(waits) == {0.0}
