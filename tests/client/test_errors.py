@@ -53,6 +53,7 @@ def test_codes_are_stable_words() -> None:
         "ProofError": "bad-proof",
         "KeyFileError": "key-file",
         "StateError": "chain-state",
+        "VaultError": "vault",
         "CaptureError": "capture",
         "NotAnImageError": "not-an-image",
         "DecodeError": "decode",
