@@ -23,6 +23,7 @@ PlatemarkError                 the root; `str()` is one sentence for a person, `
 ├── KeyFileError               a key file that cannot be read, decrypted or written
 ├── StateError                 the chain state beside a key cannot be read or written
 ├── VaultError                 a vault that cannot be read or written, or has not what was asked for (proto/vault.md)
+├── RequestRefusedError        a request to a vault that its holder does not answer, and why
 ├── CaptureError               a file that cannot be measured; `path` says which
 │   ├── NotAnImageError        it is not a file of a kind that platemark captures
 │   ├── DecodeError            it is one, and its pixels cannot be decoded
@@ -57,6 +58,7 @@ __all__ = [
     "PlatemarkError",
     "ProofError",
     "ReceiptError",
+    "RequestRefusedError",
     "RpcError",
     "SignatureError",
     "StateError",
@@ -195,6 +197,12 @@ class VaultError(PlatemarkError):
     """A vault that cannot be read or written, or has not what was asked for. Never holds an attribute's value."""
 
     code = "vault"
+
+
+class RequestRefusedError(PlatemarkError):
+    """A request to a vault that its holder does not answer. Nothing was opened and nothing left."""
+
+    code = "request-refused"
 
 
 class CaptureError(PlatemarkError):

@@ -54,6 +54,7 @@ def test_codes_are_stable_words() -> None:
         "KeyFileError": "key-file",
         "StateError": "chain-state",
         "VaultError": "vault",
+        "RequestRefusedError": "request-refused",
         "CaptureError": "capture",
         "NotAnImageError": "not-an-image",
         "DecodeError": "decode",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from platemark.vault import OpenVault
     from platemark.vault.keys import RecipientKey
 
-__all__ = ["VaultDirectory", "VaultKey", "VaultPassphraseFile", "open_vault", "open_vault_key"]
+__all__ = ["Instance", "Study", "VaultDirectory", "VaultKey", "VaultPassphraseFile", "open_vault", "open_vault_key"]
 
 _VARIABLE = "PLATEMARK_VAULT_PASSPHRASE"
 
@@ -30,6 +30,11 @@ VaultPassphraseFile: TypeAlias = Annotated[
         metavar="FILE",
         help=f"Its passphrase is the first line of FILE. Else {_VARIABLE}; else asked on a terminal.",
     ),
+]
+
+Study: TypeAlias = Annotated[str | None, typer.Option(metavar="UID", help="All captures of this Study Instance UID.")]
+Instance: TypeAlias = Annotated[
+    str | None, typer.Option("--sop-instance", metavar="UID", help="The captures of this SOP Instance UID.")
 ]
 
 

@@ -127,6 +127,11 @@ class Vault:
             yield from (root for _, root in page)
             last = page[-1][0]
 
+    def __contains__(self, root: bytes) -> bool:
+        """Whether the disclosure of this attribute root is kept."""
+        with self._reading() as connection:
+            return connection.execute("SELECT 1 FROM disclosures WHERE root = ?", (root,)).fetchone() is not None
+
     def count(self) -> int:
         """How many disclosures are kept."""
         with self._reading() as connection:
