@@ -115,7 +115,7 @@ class Messages(DIMSEServiceProvider):
         for each in unfinished:
             each.discard()
 
-    def get_msg(self, block: bool = False) -> tuple[int | None, Any]:
+    def get_msg(self, block: bool = False) -> Any:
         """The next message; waits a little for it, where pynetdicom would come again after a millisecond."""
         if block:
             return super().get_msg(block=True)

@@ -17,6 +17,8 @@ from platemark.gateway._part10 import part10_header
 
 __all__ = ["Arrival", "Envelope"]
 
+_DEFLATED = "1.2.840.10008.1.2.1.99"  # its group 0002 ends where its length says
+
 
 @dataclass(frozen=True, kw_only=True)
 class Envelope:
@@ -42,6 +44,7 @@ class Arrival:
         self.refused: int | None = None
         self.size = 0
         self._header = 0
+        self._start = b""
         self._limit = limit
         self._background = background
         self._descriptor: int | None = None
@@ -66,6 +69,14 @@ class Arrival:
         """Whether anything came after the header that we wrote."""
         return self.size > self._header
 
+    @property
+    def begins_with_meta(self) -> bool:
+        """Whether the data set begins with group 0002, which no data set may (PS3.5 7.1, PS3.7 annex E).
+
+        In a file it would go on where our own group 0002 ends: nobody could tell any more where the data set begins.
+        """
+        return self._start == b"\2\0" and self.envelope.transfer_syntax != _DEFLATED
+
     def refuse(self, status: int) -> None:
         """Take no more of it, and nothing of it stays."""
         self.refused = status
@@ -73,6 +84,8 @@ class Arrival:
 
     def add(self, data: memoryview) -> bool:
         """The next bytes of the data set; False when they are more than an object may have. Raises OSError."""
+        if len(self._start) < 2:
+            self._start += bytes(data[: 2 - len(self._start)])
         if self.refused is None:
             self._write(data)
         else:

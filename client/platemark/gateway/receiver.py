@@ -240,9 +240,9 @@ class Receiver:
         if arrival.refused is not None:
             return int(arrival.refused)
         started = time.monotonic()
-        if not arrival.has_data:
+        if not arrival.has_data or arrival.begins_with_meta:
             arrival.discard()
-            return self._refuse("empty", CANNOT_UNDERSTAND)
+            return self._refuse("no-data-set", CANNOT_UNDERSTAND)
         try:
             self._keep(association, arrival)
         except OSError as error:
