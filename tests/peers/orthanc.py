@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -105,7 +106,8 @@ def orthanc(
         path.write_text(json.dumps(_settings(directory, aet, ports, modalities or {}) | web | settings))
         return Peer([program("Orthanc"), str(path)], ports, directory / "orthanc.log")
 
-    with started(make) as peer:
+    # It takes three seconds to end by itself, and nobody needs what it has stored after the block.
+    with started(make, end=signal.SIGKILL) as peer:
         base = f"http://127.0.0.1:{peer.ports[1]}"
         with httpx.Client(base_url=base, timeout=_SECONDS, trust_env=False) as http:
             yield Orthanc(peer, directory, aet, http)

@@ -106,8 +106,8 @@ class _EndedError(AssertionError):
 
 
 @contextmanager
-def started(make: Callable[[], Peer], attempts: int = 3) -> Iterator[Peer]:
-    """What `make` makes, running inside the block.
+def started(make: Callable[[], Peer], *, end: signal.Signals = signal.SIGTERM, attempts: int = 3) -> Iterator[Peer]:
+    """What `make` makes, running inside the block; `end` is sent to it when the block is left.
 
     A port that was free can be taken before the server binds it; then another one is tried.
     """
@@ -123,7 +123,7 @@ def started(make: Callable[[], Peer], attempts: int = 3) -> Iterator[Peer]:
     try:
         yield peer
     finally:
-        peer.stop()
+        peer.stop(end)
 
 
 def _listens(port: int) -> bool:
