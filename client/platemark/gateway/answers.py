@@ -70,7 +70,11 @@ def judge(status: int, comment: str = "") -> Answer:
     elif status >> 8 == 0xA7:
         outcome, name, reason = Outcome.AGAIN, "out-of-resources", "the PACS is out of resources"
     elif status >> 8 == 0xA9:
-        outcome, name, reason = Outcome.NEVER, "not-of-its-class", "the PACS says: the data set does not match its SOP class"
+        outcome, name, reason = (
+            Outcome.NEVER,
+            "not-of-its-class",
+            "the PACS says: the data set does not match its SOP class",
+        )
     elif status >> 12 == 0xC:
         outcome, name, reason = Outcome.NEVER, "not-understood", "the PACS cannot understand the object"
     else:

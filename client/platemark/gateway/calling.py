@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pynetdicom import AE, _config, evt
 from pynetdicom.pdu_primitives import MaximumLengthNotification
+from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from platemark.errors import PlatemarkError
 
@@ -84,7 +85,7 @@ def associate(
 
     Whoever gets it ends it with `end`. One thread at a time may send on it.
     """
-    entity = AE(ae_title=peer.calling)
+    entity = _Entity(ae_title=peer.calling)
     entity.connection_timeout = entity.acse_timeout = peer.connect_s
     entity.dimse_timeout = peer.answer_s
     entity.network_timeout = None  # an association is kept while there may be more to send
@@ -136,9 +137,28 @@ def _prepare(association: Association, answer_s: float) -> None:
 def _bound(association: Association) -> None:
     """Bound what is in memory of an object on its way out, whatever the peer offers to take at once."""
     for item in association.acceptor.user_information:
-        if isinstance(item, MaximumLengthNotification) and not 0 < item.maximum_length_received <= MAX_PDU:
-            item.maximum_length_received = MAX_PDU  # 0 says that there is no limit
+        if isinstance(item, MaximumLengthNotification):
+            theirs = item.maximum_length_received or MAX_PDU  # 0 says that there is no limit
+            item.maximum_length_received = min(theirs, MAX_PDU) & ~1  # fragments are even (PS3.8 annex E)
     association.dul.to_provider_queue = _Outgoing(association.dul.is_alive)
+
+
+class _Entity(AE):
+    """An AE whose socket is closed when no connection comes about, which pynetdicom leaves to the garbage collector."""
+
+    def _create_socket(
+        self, assoc: Association, address: AddressInformation, tls_args: tuple[ssl.SSLContext, str] | None
+    ) -> AssociationSocket:
+        made = _Closing(assoc, address=address)
+        made.tls_args = tls_args
+        return made
+
+
+class _Closing(AssociationSocket):
+    def _shutdown_socket(self) -> None:
+        super()._shutdown_socket()
+        if self.socket is not None:
+            self.socket.close()
 
 
 class _Outgoing(queue.Queue[Any]):
@@ -152,7 +172,7 @@ class _Outgoing(queue.Queue[Any]):
         super().__init__(maxsize=_AHEAD)
         self._running = running
 
-    def put(self, item: object, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002 - queue.Queue's signature
+    def put(self, item: object, block: bool = True, timeout: float | None = None) -> None:
         """Wait for room while the connection lives."""
         del block, timeout
         while self._running():
