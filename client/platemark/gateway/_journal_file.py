@@ -1,0 +1,112 @@
+"""The file of the journal: its tables, and how it is opened."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from platemark.errors import PlatemarkError
+
+__all__ = ["JournalError", "open_journal", "sentences"]
+
+_WAIT = 30.0  # seconds that a change waits for another process
+_APPLICATION = 0x504D474A  # "PMGJ"
+_VERSION = 1
+_SCHEMA = f"""
+PRAGMA application_id = {_APPLICATION};
+PRAGMA user_version = {_VERSION};
+CREATE TABLE object (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  object_id TEXT NOT NULL UNIQUE,
+  path TEXT NOT NULL,
+  bytes INTEGER NOT NULL CHECK (bytes >= 0),
+  received_ns INTEGER NOT NULL,
+  sop_class TEXT NOT NULL,
+  sop_instance TEXT NOT NULL,
+  transfer_syntax TEXT NOT NULL,
+  calling TEXT NOT NULL,
+  called TEXT NOT NULL,
+  address TEXT NOT NULL,
+  certificate TEXT,
+  study_uid TEXT,
+  accession TEXT,
+  digest BLOB,
+  capture TEXT NOT NULL DEFAULT 'waiting' CHECK (capture IN ('waiting', 'captured', 'failed')),
+  statement_id BLOB,
+  reason TEXT,
+  removed_ns INTEGER,
+  CHECK ((capture = 'captured') = (statement_id IS NOT NULL))
+);
+CREATE INDEX object_capture ON object (number) WHERE capture = 'waiting';
+CREATE INDEX object_instance ON object (sop_instance, number);
+CREATE INDEX object_kept ON object (number, bytes) WHERE removed_ns IS NULL;
+CREATE INDEX object_received ON object (received_ns) WHERE removed_ns IS NOT NULL;
+CREATE TABLE delivery (
+  number INTEGER NOT NULL REFERENCES object ON DELETE CASCADE,
+  destination TEXT NOT NULL,
+  state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'done', 'never')),
+  attempts INTEGER NOT NULL DEFAULT 0,
+  not_before_ns INTEGER NOT NULL DEFAULT 0,
+  reason TEXT,
+  PRIMARY KEY (number, destination)
+) WITHOUT ROWID;
+CREATE INDEX delivery_waiting ON delivery (destination, number) WHERE state = 'waiting';
+CREATE INDEX delivery_never ON delivery (destination) WHERE state = 'never';
+"""
+
+
+class JournalError(PlatemarkError):
+    """The journal cannot be read or written; nothing that it was asked for has happened."""
+
+    code = "journal"
+
+
+def open_journal(path: Path) -> sqlite3.Connection:
+    """A connection to the journal, which is made if it is not there."""
+    if not path.exists():
+        _create(path)
+    connection = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    try:
+        _check(path, connection)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # in WAL mode: every commit is synced before it returns
+        connection.execute("PRAGMA foreign_keys = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check(path: Path, connection: sqlite3.Connection) -> None:
+    if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
+        raise JournalError(f"{path}: not the journal of a gateway")
+    if connection.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
+        raise JournalError(f"{path}: the journal of another release")
+
+
+def _create(path: Path) -> None:
+    """A new file under another name, moved into place whole, so that no process ever opens a part of one."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside.unlink(missing_ok=True)
+    os.close(os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        with closing(sqlite3.connect(beside, isolation_level=None)) as connection:
+            connection.executescript(_SCHEMA)
+        os.link(beside, path)
+    except FileExistsError:
+        return  # another process was faster
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def sentences(path: Path) -> Iterator[None]:
+    """What SQLite and the system say, as JournalError."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise JournalError(f"{path}: {error}") from None
