@@ -47,13 +47,14 @@ CREATE INDEX object_received ON object (received_ns) WHERE removed_ns IS NOT NUL
 CREATE TABLE delivery (
   number INTEGER NOT NULL REFERENCES object ON DELETE CASCADE,
   destination TEXT NOT NULL,
-  state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'done', 'never')),
+  state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'sent', 'done', 'never')),
   attempts INTEGER NOT NULL DEFAULT 0,
   not_before_ns INTEGER NOT NULL DEFAULT 0,
   reason TEXT,
   PRIMARY KEY (number, destination)
 ) WITHOUT ROWID;
 CREATE INDEX delivery_waiting ON delivery (destination, number) WHERE state = 'waiting';
+CREATE INDEX delivery_sent ON delivery (destination, number) WHERE state = 'sent';
 CREATE INDEX delivery_never ON delivery (destination) WHERE state = 'never';
 """
 
