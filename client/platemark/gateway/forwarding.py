@@ -18,8 +18,8 @@ from platemark.gateway.answers import Answer, Outcome
 from platemark.gateway.line import Line
 
 if TYPE_CHECKING:
-    from platemark.gateway.journal import Delivery, Journal, Received
     from platemark.gateway.calling import Peer
+    from platemark.gateway.journal import Delivery, Journal, Received
 
 __all__ = ["Backoff", "Destination", "Forwarder", "Stop"]
 
