@@ -180,6 +180,10 @@ class Journal:
             "WHERE sop_instance = ? AND sop_class = ? ORDER BY number DESC", (sop_instance, sop_class)
         )
 
+    def knows(self, sop_instance: str) -> bool:
+        """Whether an instance of this UID came, of whatever class."""
+        return bool(self._rows("SELECT 1 FROM object WHERE sop_instance = ? LIMIT 1", (sop_instance,)))
+
     def get(self, object_id: str) -> Standing | None:
         """The object of that id."""
         return next(iter(self._standings("WHERE object_id = ?", (object_id,))), None)
