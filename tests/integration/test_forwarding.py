@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 from objects import CT, IMAGES, data_set, kept
-from peers.dcmtk import storescp
-from peers.orthanc import orthanc
-from peers.process import free_port
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.events import Event
 
+from peers.dcmtk import storescp
+from peers.orthanc import orthanc
+from peers.process import free_port
 from platemark.gateway.answers import Answer
+from platemark.gateway.calling import Peer
 from platemark.gateway.forwarding import Backoff, Destination, Forwarder
 from platemark.gateway.journal import DeliveryState, Journal, Received
-from platemark.gateway.calling import Peer
 
 NAME = "PACS"
 Require = Callable[[str], Path]
@@ -72,7 +72,7 @@ class Bench:
 
     def close(self) -> None:
         """End the association."""
-        self.forwarder._line.close()
+        self.forwarder.close()
 
 
 @contextmanager
@@ -117,7 +117,7 @@ ALL = [
 
 
 def test_a_pacs_gets_the_very_bytes(tmp_path: Path, require: Require) -> None:
-    """storescp +B keeps, in every transfer syntax, the data set that the gateway was sent, byte for byte."""
+    """Storescp +B keeps, in every transfer syntax, the data set that the gateway was sent, byte for byte."""
     require("storescp")
     with storescp(tmp_path / "pacs", "+B", "+xa") as peer, bench(tmp_path, peer.port, ae_title=peer.aet) as at:
         sent = [at.add(name, number, sop_instance=f"1.2.3.{number}") for number, name in enumerate(IMAGES, 1)]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
+from pydicom.uid import UID
+from pynetdicom.dsutils import encode
 
 from platemark.errors import FormatError
 
@@ -18,9 +20,11 @@ __all__ = [
     "NO_SUCH_INSTANCE",
     "PROCESSING_FAILURE",
     "CommitmentError",
+    "Dataset",
     "Failure",
     "Reference",
     "Report",
+    "encode_report",
     "new_transaction",
     "read_report",
     "read_request",
@@ -109,6 +113,15 @@ def write_report(report: Report) -> tuple[int, Dataset]:
         items.append(item)
     made.FailedSOPSequence = Items(items)
     return 2, made
+
+
+def encode_report(report: Report, transfer_syntax: str) -> tuple[int, bytes]:
+    """Event type, and event information in a transfer syntax."""
+    kind, content = write_report(report)
+    syntax = UID(transfer_syntax)
+    encoded = encode(content, syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated)
+    assert encoded is not None, "UIDs and numbers can always be encoded"
+    return kind, encoded
 
 
 def _item(reference: Reference) -> Dataset:

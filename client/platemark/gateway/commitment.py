@@ -38,9 +38,10 @@ from platemark.gateway.journal import Capture, DeliveryState, Journal, JournalEr
 from platemark.gateway.modalities import Modalities
 
 if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
     from pynetdicom.association import Association
     from pynetdicom.events import Event, EventHandlerType
+
+    from platemark.gateway._commitment_sets import Dataset
 
 __all__ = ["CommitmentScp", "decide"]
 

@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from platemark.gateway.answers import Answer, Outcome
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from platemark.gateway.calling import Peer
     from platemark.gateway.journal import Delivery, Journal, Received
 
-__all__ = ["Backoff", "Destination", "Forwarder", "Stop"]
+__all__ = ["OBJECT_BACKOFF", "Backoff", "Destination", "Forwarder", "Stop"]
 
 _log = logging.getLogger("platemark.gateway")
 _BATCH = 64
+_MOST_LINES = 4
 _SECOND = 10**9
 
 
@@ -53,21 +54,27 @@ class Backoff:
         return whole * (1 - chance / 2)
 
 
+OBJECT_BACKOFF = Backoff(10.0, 3600.0)
+"""For objects that fail as such, while others go."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Destination:
     """A PACS by the name that the journal has for it, and how patiently it is tried.
 
     After `tries` failures that may be the object's own it no longer holds up those behind it, and is tried again at
     growing intervals of `object_backoff`. With `commitment` it counts as delivered only when the PACS has committed to
-    it, and not yet when it was stored. An association without work is released after `idle_s` seconds.
+    it, and not yet when it was stored. With `pass_calling` each object goes under the AE title of who sent it to us. An
+    association without work is released after `idle_s` seconds.
     """
 
     name: str
     peer: Peer
     commitment: bool = False
+    pass_calling: bool = False
     tries: int = 3
     backoff: Backoff = Backoff()
-    object_backoff: Backoff = Backoff(10.0, 3600.0)
+    object_backoff: Backoff = OBJECT_BACKOFF
     idle_s: float = 30.0
 
 
@@ -88,19 +95,17 @@ class Forwarder:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.destination = destination
-        self._journal, self._line = journal, Line(destination.peer)
+        self._journal = journal
+        self._lines: dict[str, Line] = {}  # by the AE title that we go by, least recently used first
         self._told, self._clock, self._now, self._chance = told, clock, now, chance
         self._failures = 0  # of the destination, in a row
         self._tries: dict[str, int] = {}  # of objects that failed as such, by object id
         self._idle_since: float | None = None
 
-    def run(self, stop: Stop, *, poll_s: float = 0.1) -> None:
-        """Until told to stop: send what waits, look for more every `poll_s` seconds. The object under way is finished."""
-        try:
-            while not stop.is_set():
-                stop.wait(self.turn(stop) or poll_s)
-        finally:
-            self._line.close()
+    def close(self) -> None:
+        """End the associations."""
+        while self._lines:
+            self._lines.popitem()[1].close()
 
     def turn(self, stop: Stop | None = None) -> float:
         """Send what waits now; how many seconds to wait before the next turn, 0 when nothing is wrong.
@@ -109,7 +114,8 @@ class Forwarder:
         """
         while deliveries := self._journal.to_forward(self.destination.name, _BATCH):
             self._idle_since = None
-            self._line.expect(each.received for each in deliveries)
+            for each in deliveries:
+                self._line(each.received).expect(each.received)
             for delivery in deliveries:
                 if stop is not None and stop.is_set():
                     return 0.0
@@ -122,7 +128,7 @@ class Forwarder:
     def _send(self, delivery: Delivery) -> float:
         """One object; seconds to wait before anything else is sent."""
         received = delivery.received
-        answer = self._line.store(received)
+        answer = self._line(received).store(received)
         if self._told is not None:
             self._told(received, answer)
         if answer.outcome is Outcome.STORED:
@@ -167,12 +173,22 @@ class Forwarder:
         self._journal.forward_failed(object_id, place.name, str(answer), again=True)
         return place.backoff.wait(self._failures, self._chance())
 
+    def _line(self, received: Received) -> Line:
+        """The line for this object; some are kept, as each is an association that the PACS has to bear."""
+        peer = self.destination.peer
+        title = received.calling if self.destination.pass_calling else peer.calling
+        line = self._lines.pop(title, None) or Line(replace(peer, calling=title))
+        while len(self._lines) >= _MOST_LINES:
+            self._lines.pop(next(iter(self._lines))).close()
+        self._lines[title] = line
+        return line
+
     def _rest(self) -> None:
         """Nothing to send: after a while the association is released."""
         if self._idle_since is None:
             self._idle_since = self._clock()
         elif self._clock() - self._idle_since > self.destination.idle_s:
-            self._line.close()
+            self.close()
 
     def _say(self, level: int, received: Received, answer: Answer) -> None:
         """No UID of the object: they are personal data, and the journal has them."""

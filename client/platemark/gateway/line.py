@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,10 +48,9 @@ class Line:
         self._message = 0
         self._gave_up = False  # we ended the association, as no answer came
 
-    def expect(self, objects: Iterable[Received]) -> None:
-        """Objects that are about to be sent: the next association proposes all that they need."""
-        for each in objects:
-            self._want((each.sop_class, each.transfer_syntax))
+    def expect(self, received: Received) -> None:
+        """An object that is about to be sent: the next association proposes what it needs."""
+        self._want((received.sop_class, received.transfer_syntax))
 
     def store(self, received: Received) -> Answer:
         """Send one object and say what became of it. Returns only when the peer has answered, or will not.

@@ -13,19 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from pynetdicom import evt
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
-from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made when the module is loaded
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
 )
 
-from platemark.gateway._commitment_sets import Report, write_report
+from platemark.gateway._commitment_sets import Report, encode_report
 from platemark.gateway.commitments import Requester
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pydicom.uid import UID
     from pynetdicom.association import Association
     from pynetdicom.events import Event
 
@@ -56,9 +54,8 @@ class OpenAssociation:
 
     def report(self, report: Report, *, answer_s: float) -> bool:
         """Send the report; whether the modality has taken it, within so many seconds."""
-        kind, content = write_report(report)
-        encoded = encode(content, self._syntax.is_implicit_VR, self._syntax.is_little_endian, self._syntax.is_deflated)
-        if encoded is None or not self.association.is_established:
+        kind, encoded = encode_report(report, self._syntax)
+        if not self.association.is_established:
             return False
         request = N_EVENT_REPORT()
         self._message = self._message % 65_535 + 1
@@ -124,8 +121,8 @@ class Modalities:
         return found[-1] if found else None
 
 
-def _context(association: Association) -> tuple[int, UID]:
+def _context(association: Association) -> tuple[int, str]:
     for each in association.accepted_contexts:
         if each.abstract_syntax == StorageCommitmentPushModel and each.context_id is not None:
-            return each.context_id, each.transfer_syntax[0]
+            return each.context_id, str(each.transfer_syntax[0])
     raise ValueError("this association has no context for storage commitment")

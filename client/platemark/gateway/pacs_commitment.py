@@ -23,9 +23,9 @@ from platemark.gateway.calling import PeerError, associate, end
 from platemark.gateway.journal import DeliveryState, Journal, JournalError
 
 if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
     from pynetdicom.events import Event, EventHandlerType
 
+    from platemark.gateway._commitment_sets import Dataset
     from platemark.gateway.commitments import Commitments
     from platemark.gateway.forwarding import Backoff, Destination
     from platemark.gateway.journal import Delivery
