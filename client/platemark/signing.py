@@ -15,7 +15,7 @@ from platemark.declared import derivation
 from platemark.errors import AttributeTreeError, CaptureError, StatementError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from platemark.attributes import AttributeValue, Disclosure
     from platemark.cbor import Value
@@ -54,13 +54,15 @@ def sign_capture(
     extra: Mapping[str, AttributeValue] | None = None,
     parents: Sequence[bytes] = (),
     meaning: str | None = None,
+    keep: Callable[[Disclosure], None] | None = None,
 ) -> SignedCapture:
     """Sign `measurement` as the next statement of `chain`.
 
     `captured` is Unix nanoseconds. `extra` adds attributes that the file does not carry, such as the technologist; it
     cannot contradict one that it does. `parents` are statement ids. `meaning` None is what Image Type says: acquired for
     ORIGINAL, derived for DERIVED; derived for anything else that has parents.
-    Raises AttributeTreeError, StatementError, StateError and what the signer raises; on the first two nothing of the
+    `keep` is given the disclosure before anything is signed, so that no statement can exist without its K.
+    Raises AttributeTreeError, StatementError, StateError and what the signer and `keep` raise; on the first two nothing of the
     chain was used up.
     """
     values = _joined(measurement.attributes, extra or {})
@@ -72,6 +74,9 @@ def sign_capture(
         payload["parents"] = ascending
     if meaning is not None:
         payload["meaning"] = meaning
+    if keep is not None:
+        keep(disclosure)
+        # Crash here: a disclosure of a root that no statement names, which harms nobody.
     return SignedCapture(chain.sign("capture", payload), disclosure)
 
 

@@ -16,7 +16,7 @@ from platemark.key_files import MAX_KEY_FILE, read_private
 from platemark.keys import Signer
 from platemark.pkcs11_uri import is_uri, parse_uri
 
-__all__ = ["given_passphrase", "new_passphrase", "open_key", "pin_asker"]
+__all__ = ["given_passphrase", "is_encrypted", "new_passphrase", "open_key", "pin_asker", "warn_of_readers"]
 
 _MAX = 4096
 
@@ -55,11 +55,11 @@ def open_key(path: Path, passphrase_file: Path | None, *, variable: str = "PLATE
         from platemark.pkcs11_keys import open_token_key
 
         return open_token_key(parse_uri(uri, where=str(path)), pin_asker(passphrase))
-    if passphrase is None and sys.stdin is not None and sys.stdin.isatty() and _is_encrypted(path):
+    if passphrase is None and sys.stdin is not None and sys.stdin.isatty() and is_encrypted(path):
         answer: str = typer.prompt(f"Passphrase of {path}", hide_input=True, err=True)
         passphrase = answer.encode()
     opened = read_private(path, passphrase)
-    _warn_of_readers(path)
+    warn_of_readers(path)
     return opened
 
 
@@ -85,7 +85,7 @@ def _uri(path: Path) -> str | None:
     return data.decode("utf-8", "replace") if is_uri(data) else None
 
 
-def _warn_of_readers(path: Path) -> None:
+def warn_of_readers(path: Path) -> None:
     """Say so when others on this machine can read a private key; it is used all the same."""
     if os.name == "nt":
         return
@@ -94,7 +94,8 @@ def _warn_of_readers(path: Path) -> None:
         output.note(f"platemark: {path}: mode {mode:04o}, so others on this machine can read this key; chmod 600 it")
 
 
-def _is_encrypted(path: Path) -> bool:
+def is_encrypted(path: Path) -> bool:
+    """Whether a key file needs a passphrase, as far as its text says."""
     try:
         return b"ENCRYPTED" in files.read(path, limit=MAX_KEY_FILE)
     except files.FileError:

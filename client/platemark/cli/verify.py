@@ -14,6 +14,7 @@ from platemark import files, report, statement
 from platemark.cli import media, output
 from platemark.cli.connect import load_trust
 from platemark.cli.options import AsJson, At, Trust
+from platemark.cli.vault_show import handed_over
 from platemark.errors import EvidenceError
 from platemark.verify import verify as judge
 
@@ -29,6 +30,10 @@ def verify(
         typer.Option(
             metavar="FILE", help="Evidence of a later statement about the capture: attestation, custody. Repeat."
         ),
+    ] = None,
+    disclosure: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Attributes handed over beside the evidence: a release, or a disclosure."),
     ] = None,
     trust: Trust = None,
     at: At = None,
@@ -56,9 +61,10 @@ def verify(
     path = evidence or media.beside(image).evidence
     held = read_bundle(path)
     later = [(str(each), read_bundle(each)) for each in also or []]
+    beside = None if disclosure is None else handed_over(disclosure, held)
     measured = measure(image, tolerant=True)
     moment = time.time_ns() if at is None else at
-    verdict = judge(held, trust=trusted, image=measured, at=moment)
+    verdict = judge(held, trust=trusted, image=measured, at=moment, disclosure=beside)
     if later:
         from platemark.references import refer
 

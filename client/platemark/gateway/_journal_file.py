@@ -10,14 +10,14 @@ from pathlib import Path
 
 from platemark.errors import PlatemarkError
 
-__all__ = ["JournalError", "open_journal", "sentences"]
+__all__ = ["VERSION", "JournalError", "open_journal", "open_state", "sentences"]
 
 _WAIT = 30.0  # seconds that a change waits for another process
 _APPLICATION = 0x504D474A  # "PMGJ"
-_VERSION = 1
+VERSION = 1
 _SCHEMA = f"""
 PRAGMA application_id = {_APPLICATION};
-PRAGMA user_version = {_VERSION};
+PRAGMA user_version = {VERSION};
 CREATE TABLE object (
   number INTEGER PRIMARY KEY AUTOINCREMENT,
   object_id TEXT NOT NULL UNIQUE,
@@ -47,13 +47,14 @@ CREATE INDEX object_received ON object (received_ns) WHERE removed_ns IS NOT NUL
 CREATE TABLE delivery (
   number INTEGER NOT NULL REFERENCES object ON DELETE CASCADE,
   destination TEXT NOT NULL,
-  state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'done', 'never')),
+  state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'sent', 'done', 'never')),
   attempts INTEGER NOT NULL DEFAULT 0,
   not_before_ns INTEGER NOT NULL DEFAULT 0,
   reason TEXT,
   PRIMARY KEY (number, destination)
 ) WITHOUT ROWID;
 CREATE INDEX delivery_waiting ON delivery (destination, number) WHERE state = 'waiting';
+CREATE INDEX delivery_sent ON delivery (destination, number) WHERE state = 'sent';
 CREATE INDEX delivery_never ON delivery (destination) WHERE state = 'never';
 """
 
@@ -66,12 +67,20 @@ class JournalError(PlatemarkError):
 
 def open_journal(path: Path) -> sqlite3.Connection:
     """A connection to the journal, which is made if it is not there."""
+    return open_state(path, _APPLICATION, _SCHEMA, "the journal of a gateway")
+
+
+def open_state(path: Path, application: int, schema: str, what: str) -> sqlite3.Connection:
+    """A connection to a file of the gateway's state with these tables, made if it is not there.
+
+    `application` is its application id, `what` names it when the file turns out to be another one.
+    """
     if not path.exists():
-        _create(path)
+        _create(path, schema)
     connection = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     try:
-        _check(path, connection)
+        _check(path, connection, application, what)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # in WAL mode: every commit is synced before it returns
         connection.execute("PRAGMA foreign_keys = ON")
@@ -81,21 +90,21 @@ def open_journal(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _check(path: Path, connection: sqlite3.Connection) -> None:
-    if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
-        raise JournalError(f"{path}: not the journal of a gateway")
-    if connection.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
-        raise JournalError(f"{path}: the journal of another release")
+def _check(path: Path, connection: sqlite3.Connection, application: int, what: str) -> None:
+    if connection.execute("PRAGMA application_id").fetchone()[0] != application:
+        raise JournalError(f"{path}: not {what}")
+    if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+        raise JournalError(f"{path}: {what}, of another release")
 
 
-def _create(path: Path) -> None:
+def _create(path: Path, schema: str) -> None:
     """A new file under another name, moved into place whole, so that no process ever opens a part of one."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     beside.unlink(missing_ok=True)
     os.close(os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     try:
         with closing(sqlite3.connect(beside, isolation_level=None)) as connection:
-            connection.executescript(_SCHEMA)
+            connection.executescript(schema)
         os.link(beside, path)
     except FileExistsError:
         return  # another process was faster

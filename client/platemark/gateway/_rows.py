@@ -19,9 +19,13 @@ class Capture(enum.StrEnum):
 
 
 class DeliveryState(enum.StrEnum):
-    """How far the way of an object to one destination is: `never` means that it was refused for good and is kept."""
+    """How far the way of an object to one destination is.
+
+    `sent`: it was stored and has not been committed to yet. `never`: it was refused for good and is kept.
+    """
 
     WAITING = "waiting"
+    SENT = "sent"
     DONE = "done"
     NEVER = "never"
 

@@ -2,8 +2,8 @@
 
 One SQLite file in WAL mode with synchronous=FULL: every change is on disk when its method returns, and a kill at any point
 leaves either all of it or none. The receiver, the signing process and the forwarder each open it; changes take turns.
-A row is made by `add` and only ever moves forward: waiting, then captured or failed; waiting, then done or never.
-`retry_*` are an operator's word and the one way back.
+A row is made by `add` and moves forward: waiting, then captured or failed; waiting, then done or never, with `sent` between
+where the destination has to commit. `retry_*` are an operator's word, `not_committed` the destination's, to go back.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Capture", "Counts", "Delivery", "DeliveryState", "Journal", "Journal
 
 _UNDONE = (
     "object.removed_ns IS NULL AND (object.capture = 'waiting' OR EXISTS "
-    "(SELECT 1 FROM delivery WHERE delivery.number = object.number AND delivery.state = 'waiting'))"
+    "(SELECT 1 FROM delivery WHERE delivery.number = object.number AND delivery.state IN ('waiting', 'sent')))"
 )
 # Nothing is left to do with the file; what failed for good stays for the operator.
 _SETTLED = (
@@ -120,13 +120,7 @@ class Journal:
 
     def to_forward(self, destination: str, limit: int) -> list[Delivery]:
         """What waits for this destination and whose time has come, in the order of arrival."""
-        rows = self._rows(
-            f"SELECT {RECEIVED}, delivery.* FROM delivery JOIN object USING (number) "  # noqa: S608
-            "WHERE delivery.destination = ? AND delivery.state = 'waiting' AND delivery.not_before_ns <= ? "
-            "ORDER BY delivery.number LIMIT ?",
-            (destination, self._now(), limit),
-        )
-        return [_rows.delivery(_rows.received(row), row) for row in rows]
+        return self._due(destination, "waiting", limit)
 
     def forwarded(self, object_id: str, destination: str) -> None:
         """The destination has answered success."""
@@ -145,6 +139,33 @@ class Journal:
             destination,
         )
 
+    def sent(self, object_id: str, destination: str) -> None:
+        """The destination has answered success, and is to commit to it."""
+        self._deliver(
+            "UPDATE delivery SET state = 'sent', attempts = attempts + 1, reason = NULL, not_before_ns = 0",
+            (),
+            object_id,
+            destination,
+        )
+
+    def to_commit(self, destination: str, limit: int) -> list[Delivery]:
+        """What this destination is to be asked to commit to and was not asked lately, in the order of arrival."""
+        return self._due(destination, "sent", limit)
+
+    def asked(self, object_id: str, destination: str, not_before_ns: int) -> None:
+        """It was asked; without an answer it is asked again from then on (Unix)."""
+        change = "UPDATE delivery SET not_before_ns = ?"
+        self._deliver(change, (not_before_ns,), object_id, destination, state="sent")
+
+    def committed(self, object_id: str, destination: str) -> None:
+        """The destination has committed to it."""
+        self._deliver("UPDATE delivery SET state = 'done', reason = NULL", (), object_id, destination, state="sent")
+
+    def not_committed(self, object_id: str, destination: str, reason: str, not_before_ns: int) -> None:
+        """The destination does not have it after all: it is sent again, from then on (Unix)."""
+        change = "UPDATE delivery SET state = 'waiting', reason = ?, not_before_ns = ?"
+        self._deliver(change, (reason, not_before_ns), object_id, destination, state="sent")
+
     def retry_forward(self, object_id: str, destination: str) -> None:
         """The operator's word: try a refused one again."""
         self._deliver(
@@ -158,6 +179,10 @@ class Journal:
         return self._standings(
             "WHERE sop_instance = ? AND sop_class = ? ORDER BY number DESC", (sop_instance, sop_class)
         )
+
+    def knows(self, sop_instance: str) -> bool:
+        """Whether an instance of this UID came, of whatever class."""
+        return bool(self._rows("SELECT 1 FROM object WHERE sop_instance = ? LIMIT 1", (sop_instance,)))
 
     def get(self, object_id: str) -> Standing | None:
         """The object of that id."""
@@ -201,7 +226,7 @@ class Journal:
         by_capture: dict[str, int] = {row[0]: row[1] for row in self._rows(of_capture, ())}
         oldest = self._rows(f"SELECT min(received_ns) FROM object WHERE {_UNDONE}", ())[0][0]  # noqa: S608
         of_state = (
-            "SELECT destination, count(*) FROM delivery WHERE state = ? GROUP BY destination ORDER BY destination"
+            "SELECT destination, count(*) FROM delivery WHERE state IN (?, ?) GROUP BY destination ORDER BY destination"
         )
         return Counts(
             objects=objects,
@@ -209,8 +234,10 @@ class Journal:
             uncaptured=by_capture.get("waiting", 0),
             failed=by_capture.get("failed", 0),
             oldest_ns=oldest,
-            undelivered=tuple((row[0], row[1]) for row in self._rows(of_state, (DeliveryState.WAITING,))),
-            refused=tuple((row[0], row[1]) for row in self._rows(of_state, (DeliveryState.NEVER,))),
+            undelivered=tuple(
+                (row[0], row[1]) for row in self._rows(of_state, (DeliveryState.WAITING, DeliveryState.SENT))
+            ),
+            refused=tuple((row[0], row[1]) for row in self._rows(of_state, (DeliveryState.NEVER,) * 2)),
         )
 
     # --- one connection, one caller at a time ---
@@ -225,6 +252,15 @@ class Journal:
         where = "WHERE destination = ? AND state = ? AND number = (SELECT number FROM object WHERE object_id = ?)"
         with self._change() as connection:
             connection.execute(f"{change} {where}", (*values, destination, state, object_id))
+
+    def _due(self, destination: str, state: str, limit: int) -> list[Delivery]:
+        rows = self._rows(
+            f"SELECT {RECEIVED}, delivery.* FROM delivery JOIN object USING (number) "  # noqa: S608
+            f"WHERE delivery.destination = ? AND delivery.state = '{state}' AND delivery.not_before_ns <= ? "
+            "ORDER BY delivery.number LIMIT ?",
+            (destination, self._now(), limit),
+        )
+        return [_rows.delivery(_rows.received(row), row) for row in rows]
 
     def _received(self, where: str, values: tuple[object, ...]) -> list[Received]:
         return [_rows.received(row) for row in self._rows(f"SELECT {RECEIVED} FROM object {where}", values)]  # noqa: S608
