@@ -17,13 +17,17 @@ from platemark.cli.capturing import load_statement
 from platemark.cli.connect import load_trust
 from platemark.cli.options import AsJson, Attribute, Device, Force, Key, PassphraseFile, Trust, parse_attributes
 from platemark.cli.passphrases import open_key
+from platemark.cli.times import parse_time
 from platemark.errors import FormatError, PlatemarkError
 from platemark.files import FileError
+from platemark.shift import Shift
 
 if TYPE_CHECKING:
     from platemark.attributes import AttributeValue
     from platemark.cbor import Value
     from platemark.statement import Statement
+
+_PAUSE = 1.0  # seconds between two looks into the journal
 
 __all__ = ["Meaning", "attest", "log_of", "sign_attestation"]
 
@@ -38,7 +42,9 @@ class Meaning(enum.StrEnum):
 
 
 def attest(
-    captures: Annotated[list[Path], typer.Argument(metavar="FILE.statement...", help="The captures: statements.")],
+    captures: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE.statement...]", help="The captures: statements.")
+    ] = None,
     *,
     key: Key,
     device: Device = None,
@@ -46,6 +52,20 @@ def attest(
     attribute: Attribute = None,
     log: Annotated[str | None, typer.Option(metavar="ID", help="The log: leaf 0's id, 64 hex digits.")] = None,
     trust: Trust = None,
+    gateway: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="For a shift: the state_dir of a gateway, instead of statement files."),
+    ] = None,
+    calling: Annotated[
+        str | None, typer.Option(metavar="AE_TITLE", help="With --gateway: the modality whose captures are yours.")
+    ] = None,
+    since: Annotated[
+        int | None,
+        typer.Option(parser=parse_time, metavar="TIME", help="With --gateway: when your shift began. Default: now."),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="With --gateway: go on until interrupted, which ends the shift.")
+    ] = False,
     spool: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Put them into this spool as well, which sends them.")
     ] = None,
@@ -60,13 +80,33 @@ def attest(
     IMAGE.attest.statement beside each capture; `platemark submit` sends it. The log is named by --log, or by a trust file
     that names one log.
 
-    Example:
+    For a shift at a modality behind a gateway, --gateway with --calling signs every capture of that modality, each once,
+    and puts the attestations into the gateway's spool.
+
+    Examples:
       platemark attest scan.dcm.statement --key badge.p11 --device https://hospital.example/people/7 --trust trust.toml
       platemark submit scan.dcm.attest.statement
+      platemark attest --gateway /var/lib/platemark-gateway --calling DX1 --follow --key badge.p11 --trust trust.toml
     """
     extra = parse_attributes(attribute)
+    if (gateway is None) == (not captures):
+        raise typer.BadParameter("either statement files, or --gateway DIR")
+    if gateway is None and (calling is not None or since is not None or follow):
+        raise typer.BadParameter("--calling, --since and --follow go with --gateway")
     identity = log_of(log, trust)
-    found = [(path, _capture(path), _target(path)) for path in captures]
+    if gateway is not None:
+        if calling is None:
+            raise typer.BadParameter("--gateway needs --calling: whose captures are yours")
+        if extra or spool is not None:
+            raise typer.BadParameter("--attribute and --spool go with statement files, not with --gateway")
+        chain = Chain(key, open_key(key, passphrase_file))
+        chain.begin(issuer=device)
+        begun = time.time_ns() if since is None else since
+        shift = Shift(gateway, calling, chain, log=identity, meaning=meaning.value, since_ns=begun)
+        with shift:
+            _work(shift, follow=follow, as_json=as_json)
+        return
+    found = [(path, _capture(path), _target(path)) for path in captures or []]
     for _, _, target in found:
         if target.exists() and not force:
             raise FileError(f"{target}: exists already; --force replaces it")
@@ -79,6 +119,27 @@ def attest(
     if spool is not None:
         _put(spool, [signed for _, signed, _ in done])
     _report(done, meaning, as_json=as_json)
+
+
+def _work(shift: Shift, *, follow: bool, as_json: bool) -> None:
+    """Sign what is there and, when `follow`, what comes, until the person at the terminal ends the shift."""
+    total = 0
+    try:
+        while True:
+            done = shift.step()
+            total += len(done)
+            for capture in done if not as_json else ():
+                output.say(f"{shift.meaning}  capture {capture.hex()}")
+            if not follow:
+                break
+            if not done:
+                time.sleep(_PAUSE)
+    except KeyboardInterrupt:
+        output.note("platemark: the shift is over")
+    if as_json:
+        output.say_json({"meaning": shift.meaning, "calling": shift.calling, "attested": total})
+    else:
+        output.say(f"{total} captures attested; the gateway's spool sends them")
 
 
 def sign_attestation(

@@ -188,6 +188,19 @@ class Journal:
         """The object of that id."""
         return next(iter(self._standings("WHERE object_id = ?", (object_id,))), None)
 
+    def captured_from(self, calling: str, *, since_ns: int, after: int, limit: int) -> list[tuple[int, Standing]]:
+        """What an AE title sent since then (Unix ns) and has a statement, in order of arrival, each with its number.
+
+        `after` leaves out the numbers up to it. Of an object that was sent twice each arrival is there, with one statement.
+        """
+        rows = self._rows(
+            "SELECT number, object_id FROM object WHERE calling = ? AND received_ns >= ? AND number > ? "
+            "AND capture = 'captured' ORDER BY number LIMIT ?",
+            (calling, since_ns, after, limit),
+        )
+        found = [(int(row["number"]), self.get(row["object_id"])) for row in rows]
+        return [(number, standing) for number, standing in found if standing is not None]
+
     def unsettled(self) -> list[Received]:
         """Every object whose file is still needed."""
         return self._received("WHERE object.removed_ns IS NULL ORDER BY object.number", ())
