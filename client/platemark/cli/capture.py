@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from platemark.chain import Chain
-from platemark.cli import capturing, media, output
+from platemark.cli import capturing, media, output, spooling
 from platemark.cli.connect import Connection, load_trust
 from platemark.cli.options import (
     DEFAULT_SERVER,
@@ -31,6 +31,7 @@ from platemark.cli.options import (
     parse_attributes,
 )
 from platemark.cli.passphrases import open_key
+from platemark.cli.spooling import SpoolOption
 from platemark.cli.times import parse_duration, parse_time
 from platemark.errors import PlatemarkError
 from platemark.signing import Clock
@@ -120,6 +121,7 @@ def submit(
         list[Path], typer.Argument(metavar="FILE.statement...", help="Signed statements of any kind.")
     ],
     *,
+    spool: SpoolOption = None,
     witnessed: Witnessed = False,
     server: Server = DEFAULT_SERVER,
     trust: Trust = None,
@@ -131,12 +133,17 @@ def submit(
 ) -> None:
     """Send signed statements to a ledger. Sending one again is safe: it keeps its place.
 
-    With --trust the ledger first has to prove that it is a log which that file names.
+    With --trust the ledger first has to prove that it is a log which that file names. With --spool nothing is sent now, and
+    no ledger has to be there.
 
-    Example:
+    Examples:
       platemark submit scan.dcm.statement --server ledger.hospital.example:50151 --tls-ca system
+      platemark submit *.statement --spool /var/lib/platemark/spool
     """
     items = [capturing.load_statement(path) for path in statements]
+    if spool is not None:
+        _finish(spooling.put_all(spool, items, "spooling", len(items), witnessed=witnessed), as_json=as_json)
+        return
     connection = Connection(
         server=server,
         tls_ca=tls_ca,
@@ -164,6 +171,7 @@ def capture(
     new_epoch: NewEpoch = False,
     force: Force = False,
     passphrase_file: PassphraseFile = None,
+    spool: SpoolOption = None,
     witnessed: Witnessed = False,
     server: Server = DEFAULT_SERVER,
     trust: Trust = None,
@@ -175,9 +183,12 @@ def capture(
 ) -> None:
     """Sign images and submit them. Interrupted, it goes on where it was: what has a statement is not signed again.
 
+    With --spool they are signed and put into a spool, and no ledger has to be there.
+
     Examples:
       platemark capture scan.dcm --key dx1.pem --device https://hospital.example/dx1
       platemark capture frames/ --key camera.pem --clock-source ptp --clock-error 200us
+      platemark capture scan.dcm --key dx1.pem --spool /var/lib/platemark/spool
     """
     found = media.find(images, out=out)
     connection = Connection(
@@ -192,7 +203,11 @@ def capture(
         key, passphrase_file, device=device, origin=origin, captured=captured, clock=Clock(clock_source.value, clock_error),
         attribute=attribute, new_epoch=new_epoch, force=force,
     )  # fmt: skip
-    # Two steps for each image: measured and signed, then logged.
+    # Two steps for each image: measured and signed, then logged or put.
+    if spool is not None:
+        prepared = capturing.prepared(found, signing, resume=True)
+        _finish(spooling.put_all(spool, prepared, "capturing", len(found), witnessed=witnessed), as_json=as_json)
+        return
     with connection.open() as client, output.progress("capturing", 2 * len(found)) as step:
         items = _counted(capturing.prepared(found, signing, resume=True), step)
         done = _sent(client, items, step, witnessed=witnessed)
@@ -257,7 +272,7 @@ def _finish(done: list[capturing.Item], *, as_json: bool) -> None:
 
 
 def _show(done: list[capturing.Item], counts: Counter[str]) -> None:
-    good = [item for item in done if item.status in {"signed", "logged", "repeated"}]
+    good = [item for item in done if item.status in {"signed", "spooled", "logged", "repeated"}]
     if good:
         output.say_table(
             ("leaf", "status", "rungs", "conditions", "statement id", "name"),
