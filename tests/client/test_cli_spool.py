@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from commands import ct, platemark, png
 
 from platemark import attributes, statement
+from platemark.cli.spool import Which
 from platemark.errors import StateError
 from platemark.keys import PrivateKey
 from platemark.spool import Spool, State
@@ -169,7 +172,9 @@ def test_a_full_spool_stops_capture_and_says_so(
     tmp_path: Path, key: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was signed is kept as a file, and running it again goes on once there is room, without signing anew."""
-    monkeypatch.setattr(Spool.__init__, "__kwdefaults__", {**Spool.__init__.__kwdefaults__, "capacity": 2})
+    defaults = Spool.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setattr(Spool.__init__, "__kwdefaults__", {**defaults, "capacity": 2})
     words = ("capture", images, "--key", key, "--device", "https://a.example/b", "--spool", tmp_path / "spool")
     ran = platemark(*words)
     assert ran.code == 2
@@ -243,3 +248,15 @@ def test_a_refused_signature_leaves_no_disclosure(tmp_path: Path, key: Path, mon
     assert not Path(f"{image}.disclosure").exists()
     monkeypatch.undo()
     assert platemark(*words).code == 0
+
+
+def test_the_states_are_those_of_a_spool() -> None:
+    """The command line names every state, by the same word."""
+    assert [each.value for each in State] == [each.value for each in Which]
+
+
+def test_other_commands_need_no_sqlite() -> None:
+    """A reader's Python may lack it: nothing of the spool is imported before a spool is named."""
+    code = "import sys; sys.modules['sqlite3'] = None; from platemark.cli import main; sys.exit(main(['verify', '--help']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

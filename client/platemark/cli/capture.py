@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from platemark.chain import Chain
-from platemark.cli import capturing, media, output, spooling
+from platemark.cli import capturing, media, output
 from platemark.cli.connect import Connection, load_trust
 from platemark.cli.options import (
     DEFAULT_SERVER,
@@ -22,6 +22,7 @@ from platemark.cli.options import (
     Key,
     PassphraseFile,
     Server,
+    SpoolDirectory,
     TlsAuthority,
     TlsCertificate,
     TlsKey,
@@ -31,7 +32,6 @@ from platemark.cli.options import (
     parse_attributes,
 )
 from platemark.cli.passphrases import open_key
-from platemark.cli.spooling import SpoolOption
 from platemark.cli.times import parse_duration, parse_time
 from platemark.errors import PlatemarkError
 from platemark.signing import Clock
@@ -121,7 +121,7 @@ def submit(
         list[Path], typer.Argument(metavar="FILE.statement...", help="Signed statements of any kind.")
     ],
     *,
-    spool: SpoolOption = None,
+    spool: SpoolDirectory = None,
     witnessed: Witnessed = False,
     server: Server = DEFAULT_SERVER,
     trust: Trust = None,
@@ -133,8 +133,7 @@ def submit(
 ) -> None:
     """Send signed statements to a ledger. Sending one again is safe: it keeps its place.
 
-    With --trust the ledger first has to prove that it is a log which that file names. With --spool nothing is sent now, and
-    no ledger has to be there.
+    With --trust the ledger first has to prove that it is a log which that file names. --spool needs no ledger.
 
     Examples:
       platemark submit scan.dcm.statement --server ledger.hospital.example:50151 --tls-ca system
@@ -142,6 +141,8 @@ def submit(
     """
     items = [capturing.load_statement(path) for path in statements]
     if spool is not None:
+        from platemark.cli import spooling
+
         _finish(spooling.put_all(spool, items, "spooling", len(items), witnessed=witnessed), as_json=as_json)
         return
     connection = Connection(
@@ -171,7 +172,7 @@ def capture(
     new_epoch: NewEpoch = False,
     force: Force = False,
     passphrase_file: PassphraseFile = None,
-    spool: SpoolOption = None,
+    spool: SpoolDirectory = None,
     witnessed: Witnessed = False,
     server: Server = DEFAULT_SERVER,
     trust: Trust = None,
@@ -181,9 +182,7 @@ def capture(
     tls_name: TlsName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sign images and submit them. Interrupted, it goes on where it was: what has a statement is not signed again.
-
-    With --spool they are signed and put into a spool, and no ledger has to be there.
+    """Sign images and submit them, or put them into a spool. Interrupted, it goes on: what has a statement is not signed again.
 
     Examples:
       platemark capture scan.dcm --key dx1.pem --device https://hospital.example/dx1
@@ -205,6 +204,8 @@ def capture(
     )  # fmt: skip
     # Two steps for each image: measured and signed, then logged or put.
     if spool is not None:
+        from platemark.cli import spooling
+
         prepared = capturing.prepared(found, signing, resume=True)
         _finish(spooling.put_all(spool, prepared, "capturing", len(found), witnessed=witnessed), as_json=as_json)
         return

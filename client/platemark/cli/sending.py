@@ -1,74 +1,28 @@
-"""`platemark spool send`: the sender as a command."""
+"""`platemark spool send`: the sender at work. Imported when it is wanted, as platemark.cli.spooling is."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Annotated
+from pathlib import Path
 
 import typer
 
 from platemark.cli import output
-from platemark.cli.connect import Connection, MissingExtraError, load_trust
-from platemark.cli.options import (
-    DEFAULT_SERVER,
-    AsJson,
-    Server,
-    TlsAuthority,
-    TlsCertificate,
-    TlsKey,
-    TlsName,
-    Trust,
-    Witnessed,
-)
-from platemark.cli.spooling import Directory, opened
+from platemark.cli.connect import Connection, MissingExtraError
+from platemark.cli.spooling import opened
 from platemark.cli.stopping import told_to_stop
 from platemark.errors import PlatemarkError
 from platemark.spool import Counts, DeliveryError, Sender, Spool, SpoolError, Traffic
 
-__all__ = ["send"]
+__all__ = ["run"]
 
 
-def send(
-    directory: Directory,
-    *,
-    follow: Annotated[
-        bool, typer.Option("--follow/--once", help="Go on for ever, or end when nothing waits or no ledger takes it.")
-    ] = False,
-    witnessed: Witnessed = False,
-    server: Server = DEFAULT_SERVER,
-    trust: Trust = None,
-    tls_ca: TlsAuthority = None,
-    tls_certificate: TlsCertificate = None,
-    tls_key: TlsKey = None,
-    tls_name: TlsName = None,
-    listen: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics for Prometheus here; port 0 takes any.")
-    ] = None,
-    as_json: AsJson = False,
+def run(
+    directory: Path, connection: Connection, *, follow: bool, witnessed: bool, listen: str | None, as_json: bool
 ) -> None:
-    """Send what waits, oldest first, and set aside what the ledger refuses. One sender at a time serves a spool.
-
-    With --trust the ledger first has to prove that it is a log which that file names. With --follow it comes back to a ledger
-    that is away after pauses of half a second to a minute.
-
-    Exit codes: 0 everything was sent, or --follow was ended by SIGTERM or SIGINT; 1 some of it was set aside; 2 usage, a spool
-    that cannot be used, or a ledger that must not be believed; 5 no ledger answered.
-
-    Examples:
-      platemark spool send /var/lib/platemark/spool --server ledger.hospital.example:50151 --tls-ca system
-      platemark spool send /var/lib/platemark/spool --follow --trust trust.toml --listen 127.0.0.1:9465
-    """
-    connection = Connection(
-        server=server,
-        tls_ca=tls_ca,
-        tls_certificate=tls_certificate,
-        tls_key=tls_key,
-        tls_name=tls_name,
-        trusted=load_trust(trust),
-        once=True,
-    )
+    """Send what the spool in `directory` holds, and say what became of it. Raises PlatemarkError, typer.Exit."""
     stop = threading.Event()
     with ExitStack() as stack:
         spool = stack.enter_context(opened(directory))
@@ -114,7 +68,7 @@ def _served(spool: Spool, traffic: Traffic, address: str) -> Iterator[str]:
             raise
         raise MissingExtraError('--listen: pip install "platemark[audit]"') from None
     registry = CollectorRegistry()
-    SpoolCollector(spool, traffic=traffic).register(registry)
+    registry.register(SpoolCollector(spool, traffic=traffic))
     with serve(registry, address) as url:
         yield url
 

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import enum
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
 from platemark.cli import output
-from platemark.cli.options import AsJson
-from platemark.cli.sending import send
-from platemark.cli.spooling import Directory, opened
+from platemark.cli.connect import Connection, load_trust
+from platemark.cli.options import (
+    DEFAULT_SERVER,
+    AsJson,
+    Server,
+    TlsAuthority,
+    TlsCertificate,
+    TlsKey,
+    TlsName,
+    Trust,
+    Witnessed,
+)
 from platemark.report import format_time
-from platemark.spool import DAY_NS, Counts, Entry, Spool, SpoolError, State
-from platemark.spool.sender import at_work
 
-__all__ = ["COMMANDS", "HELP", "discard", "list_entries", "prune", "retry", "send", "status"]
+if TYPE_CHECKING:
+    from platemark.spool import Counts, Entry
+
+__all__ = ["COMMANDS", "HELP", "Which", "discard", "list_entries", "prune", "retry", "send", "status"]
 
 HELP = (
     "What waits on this machine for a ledger, and the sender that brings it there.\n\n"
@@ -25,7 +37,22 @@ HELP = (
 )
 _SECOND = 10**9
 
-Numbers = Annotated[list[int], typer.Argument(metavar="NUMBER...", help="As `platemark spool list` shows them.")]
+_DAY_NS = 86_400 * _SECOND
+
+
+class Which(enum.StrEnum):
+    """The states of platemark.spool, without importing it."""
+
+    PENDING = "pending"
+    ACKNOWLEDGED = "acknowledged"
+    SET_ASIDE = "set-aside"
+    DISCARDED = "discarded"
+
+
+Directory: TypeAlias = Annotated[Path, typer.Argument(metavar="DIR", help="The spool's directory.")]
+Numbers: TypeAlias = Annotated[
+    list[int], typer.Argument(metavar="NUMBER...", help="As `platemark spool list` shows them.")
+]
 
 
 def status(directory: Directory, *, as_json: AsJson = False) -> None:
@@ -34,7 +61,10 @@ def status(directory: Directory, *, as_json: AsJson = False) -> None:
     Example:
       platemark spool status /var/lib/platemark/spool
     """
-    with opened(directory) as spool:
+    from platemark.cli import spooling
+    from platemark.spool.sender import at_work
+
+    with spooling.opened(directory) as spool:
         counts, sending = spool.counts(), at_work(spool)
     age = None if counts.oldest_ns is None else max(0, time.time_ns() - counts.oldest_ns) // _SECOND
     if as_json:
@@ -52,7 +82,7 @@ def list_entries(
     directory: Directory,
     *,
     state: Annotated[
-        list[State] | None,
+        list[Which] | None,
         typer.Option("--state", help="Only these. Repeat. Default: set-aside, then pending."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many of each state.")] = 100,
@@ -64,8 +94,11 @@ def list_entries(
       platemark spool list /var/lib/platemark/spool
       platemark spool list /var/lib/platemark/spool --state acknowledged --json
     """
-    with opened(directory) as spool:
-        found = [each for one in state or (State.SET_ASIDE, State.PENDING) for each in spool.entries(one, limit)]
+    from platemark.cli import spooling
+    from platemark.spool import State
+
+    with spooling.opened(directory) as spool:
+        found = [each for one in state or (Which.SET_ASIDE, Which.PENDING) for each in spool.entries(State(one), limit)]
     if as_json:
         output.say_json({"entries": [_facts(each) for each in found]})
         return
@@ -86,6 +119,50 @@ def list_entries(
     )
 
 
+def send(
+    directory: Directory,
+    *,
+    follow: Annotated[
+        bool, typer.Option("--follow/--once", help="Go on for ever, or end when nothing waits or no ledger takes it.")
+    ] = False,
+    witnessed: Witnessed = False,
+    server: Server = DEFAULT_SERVER,
+    trust: Trust = None,
+    tls_ca: TlsAuthority = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_name: TlsName = None,
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics for Prometheus here; port 0 takes any.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send what waits, oldest first, and set aside what the ledger refuses. One sender at a time serves a spool.
+
+    With --trust the ledger first has to prove that it is a log which that file names. With --follow it comes back to a ledger
+    that is away after pauses of half a second to a minute.
+
+    Exit codes: 0 everything was sent, or --follow was ended by SIGTERM or SIGINT; 1 some of it was set aside; 2 usage, a spool
+    that cannot be used, or a ledger that must not be believed; 5 no ledger answered.
+
+    Examples:
+      platemark spool send /var/lib/platemark/spool --server ledger.hospital.example:50151 --tls-ca system
+      platemark spool send /var/lib/platemark/spool --follow --trust trust.toml --listen 127.0.0.1:9465
+    """
+    from platemark.cli import sending
+
+    connection = Connection(
+        server=server,
+        tls_ca=tls_ca,
+        tls_certificate=tls_certificate,
+        tls_key=tls_key,
+        tls_name=tls_name,
+        trusted=load_trust(trust),
+        once=True,
+    )
+    sending.run(directory, connection, follow=follow, witnessed=witnessed, listen=listen, as_json=as_json)
+
+
 def retry(
     directory: Directory,
     numbers: Annotated[list[int] | None, typer.Argument(metavar="[NUMBER...]", help="As `list` shows them.")] = None,
@@ -101,11 +178,13 @@ def retry(
     Example:
       platemark spool retry /var/lib/platemark/spool --code unknown-key
     """
+    from platemark.cli import spooling
+
     if (bool(numbers) + everything + (code is not None)) != 1:
         raise typer.BadParameter("give numbers, --code or --all")
-    with opened(directory) as spool:
-        chosen = [_entry(spool, each) for each in numbers or []]
-        chosen += [each for each in _aside(spool) if not numbers and code in {None, each.code}]
+    with spooling.opened(directory) as spool:
+        chosen = [spooling.entry(spool, each) for each in numbers or []]
+        chosen += [each for each in spooling.aside(spool) if not numbers and code in {None, each.code}]
         for each in chosen:
             spool.release(each.id)
     _say_done("released", chosen, as_json=as_json)
@@ -117,8 +196,10 @@ def discard(directory: Directory, numbers: Numbers, *, as_json: AsJson = False) 
     Example:
       platemark spool discard /var/lib/platemark/spool 17
     """
-    with opened(directory) as spool:
-        chosen = [_entry(spool, each) for each in numbers]
+    from platemark.cli import spooling
+
+    with spooling.opened(directory) as spool:
+        chosen = [spooling.entry(spool, each) for each in numbers]
         for each in chosen:
             spool.discard(each.id)
     _say_done("discarded", chosen, as_json=as_json)
@@ -135,7 +216,9 @@ def prune(
     Example:
       platemark spool prune /var/lib/platemark/spool --days 7
     """
-    with opened(directory, keep_ns=int(days * DAY_NS)) as spool:
+    from platemark.cli import spooling
+
+    with spooling.opened(directory, keep_ns=int(days * _DAY_NS)) as spool:
         removed = spool.prune()
     if as_json:
         output.say_json({"removed": removed})
@@ -151,20 +234,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "discard": discard,
     "prune": prune,
 }
-
-
-def _entry(spool: Spool, number: int) -> Entry:
-    found = spool.get(number=number)
-    if found is None:
-        raise SpoolError(f"{spool.directory}: has no statement with the number {number}")
-    return found
-
-
-def _aside(spool: Spool) -> Iterator[Entry]:
-    after = 0
-    while page := spool.entries(State.SET_ASIDE, 1000, after=after):
-        yield from page
-        after = page[-1].number
 
 
 def _say_done(word: str, chosen: Sequence[Entry], *, as_json: bool) -> None:

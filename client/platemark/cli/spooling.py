@@ -1,4 +1,7 @@
-"""What commands have to do with spools: opening one that is there, and putting statements into one instead of sending them."""
+"""What commands have to do with spools: opening one that is there, and putting statements into one instead of sending them.
+
+Imported by the commands that were told of a spool, so that the others run where Python has no SQLite.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, TypeAlias
 
 import typer
 
@@ -16,18 +18,7 @@ from platemark.errors import PlatemarkError
 from platemark.spool import KEEP_NS, Entry, Spool, SpoolError, State
 from platemark.spool.outbox import DATABASE
 
-__all__ = ["Directory", "SpoolOption", "opened", "put_all", "spooled"]
-
-Directory: TypeAlias = Annotated[Path, typer.Argument(metavar="DIR", help="The spool's directory.")]
-SpoolOption: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(
-        "--spool",
-        envvar="PLATEMARK_SPOOL",
-        metavar="DIR",
-        help="Put statements into this spool and return; `platemark spool send` brings them to the ledger.",
-    ),
-]
+__all__ = ["aside", "entry", "opened", "put_all", "spooled"]
 
 
 @contextmanager
@@ -75,3 +66,19 @@ def _shown(item: Item, entry: Entry) -> Item:
     if entry.state is State.PENDING:
         return replace(item, status="spooled")
     return replace(item, status="refused", reason=f"{entry.code}: {entry.reason} (platemark spool retry)")
+
+
+def entry(spool: Spool, number: int) -> Entry:
+    """The entry with this number. Raises SpoolError."""
+    found = spool.get(number=number)
+    if found is None:
+        raise SpoolError(f"{spool.directory}: has no statement with the number {number}")
+    return found
+
+
+def aside(spool: Spool) -> Iterator[Entry]:
+    """Every entry that was set aside, in the order of putting."""
+    after = 0
+    while page := spool.entries(State.SET_ASIDE, 1000, after=after):
+        yield from page
+        after = page[-1].number
