@@ -36,6 +36,7 @@ GROUPS = {
     "witness": ("init", "add-log", "vkeys", "serve"),
     "policy": ("show", "propose", "sign", "submit"),
     "receipt": ("show", "attach", "detach", "verify"),
+    "spool": ("status", "list", "send", "retry", "discard", "prune"),
     "vault": ("init", "put", "list", "export", "request", "release", "show", "erase"),
 }
 

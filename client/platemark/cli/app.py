@@ -26,6 +26,7 @@ from platemark.cli import (
     policy,
     receipt,
     revoke,
+    spool,
     vault,
     verify,
     witness,
@@ -115,6 +116,11 @@ _receipts = typer.Typer(help=receipt.HELP, no_args_is_help=True, rich_markup_mod
 for _name, _command in receipt.COMMANDS.items():
     _receipts.command(_name, help=_help(_command))(_command)
 app.add_typer(_receipts, name="receipt")
+
+_spool = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+for _name, _command in spool.COMMANDS.items():
+    _spool.command(_name, help=_help(_command))(_command)
+app.add_typer(_spool, name="spool", help=_paragraphs(spool.HELP))
 
 _vault = typer.Typer(help=vault.HELP, no_args_is_help=True, rich_markup_mode=None)
 for _name, _command in vault.COMMANDS.items():
