@@ -69,7 +69,9 @@ class Measurement:
 
     `digests` holds SHA-256 and SHA-512 for every rung that could be computed; `absent` holds, for every other rung that
     this release defines for the medium, one sentence that says why not. `frames` is the number of frames under `pixels`
-    (None when the file has none or they were not counted). `uncomputed` are the absent rungs that the file may well have
+    or `codestream` (None when the file has neither), `frame_digests` the SHA-256 digest of each, in order.
+    `encapsulated`: the object holds compressed fragments, whose borders `content` does not cover, so that `content` is no
+    match by itself. `uncomputed` are the absent rungs that the file may well have
     and that could not be computed here and now: a decoder is missing, a limit was reached, the pixels do not decode; a
     verifier must not take such a rung for one that differs. `missing_extra` names the extra of the `platemark`
     distribution that would compute more ("dicom" or "image").
@@ -82,6 +84,8 @@ class Measurement:
     absent: Mapping[str, str] = field(default_factory=dict)
     missing_extra: str | None = None
     uncomputed: frozenset[str] = frozenset()
+    frame_digests: tuple[bytes, ...] = field(default=(), repr=False)
+    encapsulated: bool = False
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,8 @@ class Walker:
     """Walks one data set from `start` to `end` (exclusive) of `file`.
 
     Only elements whose tag is in `wanted` are kept; other sequences are skipped or stepped through. Every length is
-    checked against the bytes that are there before it is used. Raises MalformedError.
+    checked against the bytes that are there before it is used. Raises MalformedError. After `walk`, `fragmented` says
+    whether any pixel data, of an icon too, is encapsulated.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Walker:
         self._explicit = explicit
         self._order = "<" if little else ">"
         self._budget = _MAX_ELEMENTS
+        self.fragmented = False
         file.seek(start)
 
     def walk(self) -> DataSet:
@@ -162,6 +164,7 @@ class Walker:
 
     def _fragments(self, end: int) -> tuple[tuple[int, int], ...]:
         """Offset and length of every item of encapsulated pixel data, the offset table first (PS3.5 A.4)."""
+        self.fragmented = True
         fragments: list[tuple[int, int]] = []
         while True:
             if self._position >= end:
