@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FrameTree", "frame_tree", "px2_prefix", "pxc_prefix", "pxi_prefix"]
 
+
 @dataclass(frozen=True)
 class FrameTree:
     """Digests of a rung that is a tree of frames, and the SHA-256 digest of every frame, in order."""
