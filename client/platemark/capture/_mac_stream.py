@@ -14,7 +14,6 @@ from platemark.capture._elements import (
     ITEM_END,
     LONG,
     MAX_DEPTH,
-    PIXEL_DATA,
     SEQUENCE_END,
     SHORT,
     UNDEFINED,
