@@ -77,29 +77,30 @@ def _no_match(image: Measurement, recorded: Digests, *, comparable: bool) -> Che
     share `pixels`. Whatever rung could not be computed, it does not match where the frames differ.
     """
     differing = [rung for rung in FRAME_RUNGS if _same(image.digests, recorded, rung) is False]
-    if comparable and not differing:
-        for rung in RUNGS:
-            if rung in recorded and (reason := _undecided(image, recorded, rung)):
-                return Check(_IMAGE, NOT_CHECKED, reason)
+    if comparable and not differing and (reason := _undecided(image, recorded)):
+        return Check(_IMAGE, NOT_CHECKED, reason)
     tried = [rung for rung in RUNGS if rung in recorded]
     hint = "; a lossy copy has this result too, so it is no proof of forgery"
     return Check(_IMAGE, FAIL, f"no recorded digest matches ({', '.join(tried)}){hint}")
 
 
-def _undecided(image: Measurement, recorded: Digests, rung: str) -> str | None:
-    """Why a recorded rung that does not match says nothing, or None when it says that the image differs."""
-    if rung in image.uncomputed:
-        why = image.absent.get(rung, "it was not measured")
-        return f"rung {rung} is recorded and could not be computed here: {why}"
-    if rung != "content" or rung not in image.digests:
-        return None
-    if _same(image.digests, recorded, rung):
-        return "rung content agrees, and no recorded rung proves what it does not cover of the frames"
-    if image.uncovered:
-        return (
-            f"rung content differs, and does not cover {len(image.uncovered)} elements whose encoding lost their type"
-        )
+def _undecided(image: Measurement, recorded: Digests) -> str | None:
+    """Why a recorded rung that does not match says nothing, or None when every one says that the image differs."""
+    for rung in RUNGS:
+        if rung in recorded and rung in image.uncomputed:
+            why = image.absent.get(rung, "it was not measured")
+            return f"rung {rung} is recorded and could not be computed here: {why}"
+    match _same(image.digests, recorded, "content"):
+        case True:
+            return "rung content agrees, and no recorded rung proves what it does not cover of the frames"
+        case False if image.uncovered:
+            return f"rung content differs, and does not cover elements whose type the encoding lost ({_tags(image)})"
     return None
+
+
+def _tags(image: Measurement) -> str:
+    first, *more = sorted(image.uncovered)
+    return f"({first >> 16:04X},{first & 0xFFFF:04X})" + (f" and {len(more)} more" if more else "")
 
 
 def _same(measured: Digests, recorded: Digests, rung: str) -> bool | None:

@@ -123,8 +123,8 @@ class Match:
 def strongest_match(measured: Digests, recorded: Digests, *, content_alone: bool = True) -> Match:
     """Compare what was measured with what was recorded, rung by rung, strongest first (rules R1 to R4).
 
-    A rung matches when both sides carry SHA-256 and every hash algorithm that both sides carry agrees. `content` is no
-    match beside frames that differ, and without `content_alone` (of the Measurement) only beside frames that agree.
+    A rung matches when both sides carry SHA-256 and every hash algorithm that both sides carry agrees. Without
+    `content_alone` (of the Measurement) `content` matches only beside frames that agree.
     Rungs that are not in RUNGS are ignored: a later release may define more.
     """
     equal: dict[str, bool] = {}
@@ -136,6 +136,6 @@ def strongest_match(measured: Digests, recorded: Digests, *, content_alone: bool
         if SHA256 in verdicts:
             equal[rung] = verdicts[SHA256]
     frames = [equal[rung] for rung in FRAME_RUNGS if rung in equal]
-    if not (all(frames) if content_alone else True in frames and all(frames)):
+    if not content_alone and not (frames and all(frames)):
         equal.pop("content", None)
     return Match(next((rung for rung in RUNGS if equal.get(rung)), None))

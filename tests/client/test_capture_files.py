@@ -215,10 +215,10 @@ def test_a_broken_dicom_file_is_one_error_with_its_reason(tmp_path: Path, data: 
     ],
 )
 def test_a_sound_file_without_canonical_pixels_says_why(tmp_path: Path, data: bytes, reason: str) -> None:
-    """No pixels, floats, odd depths and syntaxes that nobody knows leave `pixels` out; `file` and `dataset` stand."""
+    """No pixels, floats, odd depths and syntaxes that nobody knows leave `pixels` out; the stronger rungs stand."""
     measurement = measure(_write(tmp_path, data))
     assert reason in measurement.absent["pixels"]
-    assert {"file", "dataset"} == set(measurement.digests)
+    assert {"file", "dataset", "content"} == set(measurement.digests)
     assert frozenset() == measurement.uncomputed
 
 
@@ -252,7 +252,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert {"file", "dataset", "pixels"} == set(measurement.digests)
+    assert {"file", "dataset", "content", "pixels"} == set(measurement.digests)
     assert peak < 8 << 20
 
 
@@ -358,14 +358,14 @@ def test_capture_imports_no_decoder(tmp_path: Path) -> None:
         "{'numpy', 'pydicom', 'imagecodecs', 'tifffile', 'gdcm', 'openjpeg', 'cryptography'}))"
     )
     done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
-    assert done.stdout == "['dataset', 'file', 'pixels'] []\n"
+    assert done.stdout == "['content', 'dataset', 'file', 'pixels'] []\n"
 
 
 def test_measuring_without_pixels(tmp_path: Path) -> None:
     """With `pixels` false everything else is there, under both hash algorithms."""
     measurement = measure(_write(tmp_path, dicom(SMALL)), pixels=False)
     assert dict(measurement.absent) == {"pixels": "it was not asked for"}
-    assert {"file", "dataset"} == set(measurement.digests)
+    assert {"file", "dataset", "content"} == set(measurement.digests)
     assert all(
         {a: len(d) for a, d in each.items()} == {SHA256: 32, SHA512: 64} for each in measurement.digests.values()
     )

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 from platemark.capture._child import DecodeChild
 from platemark.capture._codestream import LOSSLESS, read_codestream_header
 from platemark.capture._dicom_attributes import WANTED, read_attributes
+from platemark.capture._dictionary import dictionary
 from platemark.capture._elements import PIXEL_DATA, UNDEFINED, Walker
 from platemark.capture._encapsulated import VIDEO, frame_spans, read_codestreams, read_span, trimmed
 from platemark.capture._faults import MalformedError, UndefinedRungError
 from platemark.capture._file_meta import DEFLATED, read_file_meta
 from platemark.capture._frames import FrameTree, frame_tree
+from platemark.capture._mac_stream import BIG, IMPLICIT, NATIVE, MacStream, mac_stream
 from platemark.capture._native import native_frames
 from platemark.capture._pixel_module import PixelModule, read_pixel_module
 from platemark.capture._rle import decode_rle_frame
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MEDIA",
     "Header",
+    "content_stream",
     "dataset_digester",
     "measure_codestream",
     "measure_pixels",
@@ -44,8 +47,6 @@ __all__ = [
 ]
 
 MEDIA = "application/dicom"
-_IMPLICIT, _EXPLICIT, _BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
-_NATIVE = frozenset({_IMPLICIT, _EXPLICIT, _BIG, DEFLATED})
 _RLE = "1.2.840.10008.1.2.5"
 
 
@@ -53,10 +54,10 @@ class Header:
     """The walked data set of one file: its elements, and the file (inflated where it was deflated) they are in."""
 
     def __init__(self, file: BinaryIO, start: int, end: int, meta: FileMeta) -> None:
-        self.file, self.meta = file, meta
-        self.little = meta.transfer_syntax != _BIG
+        self.file, self.start, self.end, self.meta = file, start, end, meta
+        self.little = meta.transfer_syntax != BIG
         self.walker = Walker(
-            file, start, end, explicit=meta.transfer_syntax != _IMPLICIT, little=self.little, wanted=WANTED
+            file, start, end, explicit=meta.transfer_syntax != IMPLICIT, little=self.little, wanted=WANTED
         )
         self.data_set: DataSet = self.walker.walk()
 
@@ -108,11 +109,26 @@ def _inflate(file: BinaryIO, offset: int, plain: BinaryIO, limit: int) -> int:
     return total
 
 
+def content_stream(header: Header) -> MacStream:
+    """What the `content` rung hashes: every signable element, in the form that a MAC of PS3.15 covers.
+
+    Raises UndefinedRungError, NoCodecError (implicit VR without the data dictionary) or MalformedError.
+    """
+    syntax = header.meta.transfer_syntax
+    return mac_stream(
+        header.file,
+        header.start,
+        header.end,
+        transfer_syntax=syntax,
+        vr_of=dictionary() if syntax == IMPLICIT else None,
+    )
+
+
 def measure_pixels(header: Header, limits: Limits) -> FrameTree:
     """The `pixels` rung (PX2). Raises UndefinedRungError, NoCodecError or MalformedError."""
     module = _module(header, limits)
     syntax = header.meta.transfer_syntax
-    if syntax in _NATIVE:
+    if syntax in NATIVE:
         if module.element.length == UNDEFINED:
             raise MalformedError("the pixel data is encapsulated in spite of a native transfer syntax")
         module.require_width()
