@@ -80,7 +80,8 @@ def prove(image: Measurement, numbers: Sequence[int]) -> FrameProofs:
     """
     rung = next((rung for rung in FRAME_RUNGS if rung in image.digests), None)
     if rung is None:
-        raise EvidenceError("frame", "this object has no frames that could be proven")
+        why = image.absent.get("pixels", "it has none")
+        raise EvidenceError("frame", f"the frames of this object could not be digested: {why}")
     count = len(image.frame_digests)
     for number in numbers:
         if not 1 <= number <= count:
