@@ -52,10 +52,14 @@ class PixelModule:
         """Bytes of one canonical sample: 1, 2 or 4."""
         return _WIDTHS[self.allocated]
 
-    def require_width(self) -> None:
-        """UndefinedRungError where samples have no canonical width."""
+    def require_depths(self) -> None:
+        """UndefinedRungError where samples have no canonical width, MalformedError where their bits do not fit into it."""
         if self.allocated not in _WIDTHS:
             raise UndefinedRungError(f"Bits Allocated {self.allocated} has no canonical form")
+        if not 1 <= self.stored <= self.allocated:
+            raise MalformedError(f"Bits Stored is {self.stored} of {self.allocated} allocated")
+        if not self.stored - 1 <= self.high < self.allocated:
+            raise MalformedError(f"High Bit is {self.high} with {self.stored} of {self.allocated} bits stored")
 
     @property
     def frame_samples(self) -> int:
@@ -153,12 +157,3 @@ def _check(module: PixelModule) -> None:
         raise MalformedError(f"Photometric Interpretation is {module.photometric!r}")
     if module.planar not in (None, 0, 1):
         raise MalformedError(f"Planar Configuration is {module.planar}, not 0 or 1")
-    if module.allocated in _WIDTHS:
-        _check_depths(module)
-
-
-def _check_depths(module: PixelModule) -> None:
-    if not 1 <= module.stored <= module.allocated:
-        raise MalformedError(f"Bits Stored is {module.stored} of {module.allocated} allocated")
-    if not module.stored - 1 <= module.high < module.allocated:
-        raise MalformedError(f"High Bit is {module.high} with {module.stored} of {module.allocated} bits stored")

@@ -131,7 +131,7 @@ def measure_pixels(header: Header, limits: Limits) -> FrameTree:
     if syntax in NATIVE:
         if module.element.length == UNDEFINED:
             raise MalformedError("the pixel data is encapsulated in spite of a native transfer syntax")
-        module.require_width()
+        module.require_depths()
         frames = native_frames(header.file, module, little=header.little)
     elif syntax == _RLE or syntax in LOSSLESS:
         if module.element.fragments is None:
@@ -170,7 +170,7 @@ def _spans(header: Header, module: PixelModule) -> list[Span]:
 
 
 def _check_compressible(module: PixelModule, limits: Limits) -> None:
-    module.require_width()
+    module.require_depths()
     if module.allocated == 1:
         raise UndefinedRungError("compressed 1-bit images have no canonical form")
     if module.photometric.endswith(("_422", "_420")):
