@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from platemark.capture._limits import Limits
     from platemark.rungs import AttributeValue
 
-__all__ = ["MEDIA", "Header", "dataset_digester", "measure_pixels", "open_header", "read_file_meta"]
+__all__ = ["MEDIA", "Header", "dataset_digester", "inflate", "measure_pixels", "open_header", "read_file_meta"]
 
 MEDIA = "application/dicom"
 _IMPLICIT, _EXPLICIT, _BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
@@ -68,11 +68,11 @@ def open_header(file: BinaryIO, size: int, meta: FileMeta, limits: Limits) -> It
         yield Header(file, meta.data_set_offset, size, meta)
         return
     with tempfile.TemporaryFile(prefix="platemark-") as plain:
-        end = _inflate(file, meta.data_set_offset, cast("BinaryIO", plain), limits.inflated_bytes)
+        end = inflate(file, meta.data_set_offset, cast("BinaryIO", plain), limits.inflated_bytes)
         yield Header(cast("BinaryIO", plain), 0, end, meta)
 
 
-def _inflate(file: BinaryIO, offset: int, plain: BinaryIO, limit: int) -> int:
+def inflate(file: BinaryIO, offset: int, plain: BinaryIO, limit: int) -> int:
     """Write the inflated data set to `plain` in chunks (PS3.5 A.5, RFC 1951); its size."""
     file.seek(offset)
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
