@@ -38,6 +38,7 @@ GROUPS = {
     "receipt": ("show", "attach", "detach", "verify"),
     "spool": ("status", "list", "send", "retry", "discard", "prune"),
     "vault": ("init", "put", "list", "export", "request", "release", "show", "erase"),
+    "dicom": ("sign", "verify"),
 }
 
 

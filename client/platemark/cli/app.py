@@ -17,6 +17,7 @@ from platemark.cli import (
     attest,
     audit,
     capture,
+    dicom,
     enrol,
     fetch,
     inspection,
@@ -126,6 +127,11 @@ _vault = typer.Typer(help=vault.HELP, no_args_is_help=True, rich_markup_mode=Non
 for _name, _command in vault.COMMANDS.items():
     _vault.command(_name, help=_help(_command))(_command)
 app.add_typer(_vault, name="vault")
+
+_dicom = typer.Typer(help=_paragraphs(dicom.HELP), no_args_is_help=True, rich_markup_mode=None)
+for _name, _command in dicom.COMMANDS.items():
+    _dicom.command(_name, help=_help(_command))(_command)
+app.add_typer(_dicom, name="dicom")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
