@@ -221,6 +221,17 @@ def test_erased_is_gone(vault: OpenVault, place: Path) -> None:
     assert stays == vault.get(stays.root())
 
 
+def test_what_is_damaged_can_be_erased(vault: OpenVault) -> None:
+    """A disclosure that does not open any more goes with all its tokens, and no other's."""
+    gone, stays = capture(1), capture(2)
+    vault.put_all([gone, stays])
+    vault._connection.execute("UPDATE disclosures SET sealed = zeroblob(2000) WHERE root = ?", (gone.root(),))
+    assert vault.erase(gone.root())
+    assert [stays.root()] == vault.find(study=STUDY)
+    assert vault.find(sop_instance="2.25.1") == []
+    assert vault._connection.execute("SELECT count(*) FROM tokens").fetchone() == (2,)
+
+
 def test_erasing_again_ends_what_was_interrupted(vault: OpenVault) -> None:
     """A root that was erased may be erased again; one that was never here says so."""
     gone = capture(1)
