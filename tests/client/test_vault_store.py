@@ -300,7 +300,7 @@ def test_a_row_that_was_changed_does_not_open(vault: OpenVault) -> None:
     first, second = capture(1), capture(2)
     vault.put_all([first, second])
     (moved,) = vault._connection.execute("SELECT sealed FROM disclosures WHERE root = ?", (second.root(),)).fetchone()
-    for sealed in (moved, bytes(2000), "text", 5, 1.5):
+    for sealed in (moved, bytes(2000), bytes(600_000), "text", 5, 1.5):
         vault._connection.execute("UPDATE disclosures SET sealed = ? WHERE root = ?", (sealed, first.root()))
         with pytest.raises(PlatemarkError):
             vault.get(first.root())

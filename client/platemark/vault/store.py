@@ -1,4 +1,4 @@
-"""The vault on disk: one SQLite database, the public key and the key of the blind index. Rules D1 to D8 of proto/vault.md.
+"""The vault on disk: one SQLite database, the public key and the key of the blind index. Rules D1 to D6 of proto/vault.md.
 
 SQLite, not a file for each disclosure: row and index appear together or not at all, a put costs one fsync of the
 write-ahead log, ten million of 2 kB are one file of 28 GB and not ten million inodes, and it is in the standard library.
@@ -25,7 +25,7 @@ from platemark import files
 from platemark.errors import PlatemarkError, VaultError
 from platemark.vault import keys
 from platemark.vault.database import connect, erased_at, faults, new_database
-from platemark.vault.sealing import seal, unseal
+from platemark.vault.sealing import MAX_SEALED, seal, unseal
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -194,7 +194,7 @@ class OpenVault(Vault):
         Raises VaultError: not here, erased, or damaged; VaultFormatError: malformed.
         """
         with self._reading() as connection:
-            row = connection.execute("SELECT sealed FROM disclosures WHERE root = ?", (root,)).fetchone()
+            row = connection.execute(_SEALED, (MAX_SEALED, root)).fetchone()
             erased = erased_at(connection, root)
         if row is None:
             state = "is not in this vault" if erased is None else "was erased from this vault"
@@ -244,6 +244,8 @@ class OpenVault(Vault):
 
 
 _BY_TOKEN = "SELECT number FROM tokens WHERE token = ?"  # noqa: S105 - of the blind index
+# One that is too long to be a sealed disclosure is not read into memory.
+_SEALED = "SELECT CASE WHEN length(sealed) <= ? THEN sealed END FROM disclosures WHERE root = ?"
 _ROOT = "SELECT root FROM disclosures WHERE number = ?"
 _PAGE = "SELECT number, root FROM disclosures WHERE number > ? ORDER BY number LIMIT 1000"
 
