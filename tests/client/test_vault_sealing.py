@@ -4,6 +4,7 @@ import base64
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hpke_reference import open_base, seal_base
 from hypothesis import given
 from hypothesis import strategies as st
