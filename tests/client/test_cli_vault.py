@@ -221,6 +221,19 @@ def test_no_value_in_what_a_release_says(office: Office) -> None:
         assert value not in said
 
 
+def test_inspect_knows_the_files(office: Office) -> None:
+    """`platemark inspect` tells a request and a release, and keeps values closed until it is asked to reveal them."""
+    office.ask()
+    office.answer(*office.known)
+    shown = platemark("inspect", office.path("r.request"), "--json").json()
+    assert (shown["file"], shown["purpose"]) == ("request to a vault", "claim 4711")
+    ran = platemark("inspect", office.path("r.release"))
+    assert (ran.code, "release from a vault" in ran.out, PATIENT in ran.out) == (0, True, False)
+    assert platemark("inspect", office.path("r.release"), "--reveal", "--json").json()["values"] == {
+        "patient_name": PATIENT
+    }
+
+
 def test_secret_files_are_the_owners_alone(office: Office) -> None:
     """Key, vault, request, release, exported disclosure: 0600."""
     office.ask()
