@@ -309,6 +309,8 @@ def test_a_release_replaces_nothing(desk: Desk) -> None:
     desk.out.write_text("mine")
     with pytest.raises(FileError, match="exists already"):
         desk.hand_over(ask())
+    with pytest.raises(FileError, match="not a directory"):
+        desk.hand_over(ask(), out=desk.folder / "gone" / "r.release")
     assert (desk.out.read_text(), desk.recorded) == ("mine", [])
 
 

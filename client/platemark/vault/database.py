@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -36,9 +37,12 @@ _SETTINGS = (
 
 def new_database() -> bytes:
     """The bytes of an empty database."""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        connection.executescript(_SCHEMA)
-        return connection.serialize()
+    # Not sqlite3's serialize(), which needs a newer SQLite than some systems have.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vault.sqlite"
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.executescript(_SCHEMA)
+        return path.read_bytes()
 
 
 def connect(path: Path) -> sqlite3.Connection:
