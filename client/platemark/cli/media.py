@@ -21,6 +21,8 @@ _OURS = (
     ".scitt",
     ".enrolment",
     ".request",
+    ".release",
+    ".custody",
     ".pem",
     ".p11",
     ".pub",

@@ -87,6 +87,8 @@ def hand_over(
     """
     if out.exists():
         raise files.FileError(f"{out}: exists already")
+    if not out.parent.is_dir():
+        raise files.FileError(f"{out.parent}: not a directory, so the release could not be written")
     recorded = attributes.commit({"remark": releases.remark(asked)})
     vault.put(recorded)
     # Crash here: the vault holds a remark that no statement commits to, which is harmless.
