@@ -33,20 +33,25 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 
-def verify(evidence: Evidence, *, trust: Trust | None, image: Measurement | None, at: int) -> Verdict:
+def verify(
+    evidence: Evidence, *, trust: Trust | None, image: Measurement | None, at: int, disclosure: bytes | None = None
+) -> Verdict:
     """Judge `image` against `evidence`, believing only `trust`, as of `at` (Unix ns).
 
     Same input, same verdict. Raises nothing for bad evidence: that is a verdict. `trust` or `image` None leaves the
-    result INCONCLUSIVE at best.
+    result INCONCLUSIVE at best. `disclosure` was handed over beside the evidence, and joins the one in it (B9).
     """
-    return _Verification(evidence, trust, image, at).run()
+    return _Verification(evidence, trust, image, at, disclosure).run()
 
 
 class _Verification:
     """One run through the numbered checks; a check that an earlier one stops is NOT CHECKED and says so."""
 
-    def __init__(self, evidence: Evidence, trust: Trust | None, image: Measurement | None, at: int) -> None:
+    def __init__(
+        self, evidence: Evidence, trust: Trust | None, image: Measurement | None, at: int, disclosure: bytes | None
+    ) -> None:
         self.evidence, self.trust, self.image, self.at = evidence, trust, image, at
+        self.shown = tuple(each for each in (evidence.disclosure, disclosure) if each is not None)
         self.checks: dict[int, Check] = {}
         self.believed = False
         self.asked: frozenset[int] = frozenset()
@@ -268,11 +273,13 @@ class _Verification:
     def _disclosure(self, record: Statement) -> dict[str, AttributeValue]:
         """13: every shown attribute belongs to the attribute root that the record signed."""
         root = record.payload.get("attributes")
-        if self.evidence.disclosure is None or not isinstance(root, bytes):
+        if not self.shown or not isinstance(root, bytes):
             self._note(13, NOT_CHECKED, "no attribute was disclosed")
             return {}
+        disclosed: dict[str, AttributeValue] = {}
         try:
-            disclosed = attributes.decode_disclosure(self.evidence.disclosure).verified(root)
+            for each in self.shown:
+                disclosed |= attributes.decode_disclosure(each).verified(root)
         except PlatemarkError as error:
             self._note(13, FAIL, str(error))
             return {}

@@ -53,8 +53,11 @@ def verify_set(target: Path, evidence: Path | None, *, trusted: Trust | None, at
         return conclude(seen, aside, judge, directory)
 
 
-def say(verdict: SetVerdict) -> None:
-    """The table, and the verdict on the set below it."""
+def say(verdict: SetVerdict, *, as_json: bool) -> None:
+    """The table, and the verdict on the set below it; or one JSON object."""
+    if as_json:
+        output.say_json(report.content(verdict))
+        return
     output.say_table(report.COLUMNS, map(report.row, verdict.rows))
     output.say()
     for line in report.lines(verdict):

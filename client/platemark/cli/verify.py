@@ -13,8 +13,8 @@ from platemark import files, report
 from platemark.cli import media, output
 from platemark.cli.connect import load_trust
 from platemark.cli.options import AsJson, At, Trust
+from platemark.cli.vault_show import handed_over
 from platemark.errors import EvidenceError
-from platemark.study import report as study_report
 from platemark.verify import verify as judge
 
 __all__ = ["verify"]
@@ -28,6 +28,10 @@ def verify(
     evidence: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Default: IMAGE.evidence. For several images: a folder or ZIP of evidence."),
+    ] = None,
+    disclosure: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Attributes handed over beside the evidence: a release, or a disclosure."),
     ] = None,
     trust: Trust = None,
     at: At = None,
@@ -64,20 +68,21 @@ def verify(
 
     trusted = load_trust(trust)
     if study.is_set(image):
+        if disclosure is not None:
+            raise typer.BadParameter("--disclosure is about one capture: verify its image alone")
         found = study.verify_set(
             image, evidence, trusted=trusted, at=time.time_ns() if at is None else at, whole=as_json
         )
-        if as_json:
-            output.say_json(study_report.content(found))
-        else:
-            study.say(found)
+        study.say(found, as_json=as_json)
         raise typer.Exit(found.exit_code)
     path = evidence or media.beside(image).evidence
     try:
         held = bundle.from_bytes(files.read(path, limit=bundle.MAX_BUNDLE))
     except EvidenceError as error:
         raise EvidenceError(f"{path}: {error.field}", error.reason) from None
+    beside = None if disclosure is None else handed_over(disclosure, held)
     measured = measure(image, tolerant=True)
-    verdict = judge(held, trust=trusted, image=measured, at=time.time_ns() if at is None else at)
+    now = time.time_ns() if at is None else at
+    verdict = judge(held, trust=trusted, image=measured, at=now, disclosure=beside)
     output.say(report.to_json(verdict) if as_json else report.to_text(verdict).rstrip("\n"))
     raise typer.Exit(verdict.exit_code)
