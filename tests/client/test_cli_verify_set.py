@@ -15,6 +15,7 @@ from sets import STUDY, Study, dicomdir, instance_of, record, slice_of
 
 import capture_writers as writers
 from builders import NOW
+from platemark.report import json_text
 
 AT = str(NOW + 1)
 
@@ -203,6 +204,7 @@ def test_json_holds_every_verdict(study: Study) -> None:
     """--json has for each image what `verify --json` of that image alone says, byte for byte the same each time."""
     first, second = study.verify("--json"), study.verify("--json")
     assert first.out == second.out
+    assert first.out == json_text(first.json()) + "\n"
     for each in first.json()["images"]:
         alone = platemark(
             *("verify", study.images / each["name"], "--evidence", study.evidence / each["evidence"]),

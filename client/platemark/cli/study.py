@@ -56,7 +56,7 @@ def verify_set(target: Path, evidence: Path | None, *, trusted: Trust | None, at
 def say(verdict: SetVerdict, *, as_json: bool) -> None:
     """The table, and the verdict on the set below it; or one JSON object."""
     if as_json:
-        output.say_json(report.content(verdict))
+        output.say_pieces(report.json_pieces(verdict))
         return
     output.say_table(report.COLUMNS, map(report.row, verdict.rows))
     output.say()

@@ -5,9 +5,11 @@ What is kept of an image does not grow with the image: a few digests, identifier
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from platemark import report
 from platemark.declared import is_synthetic
 from platemark.errors import PlatemarkError
 from platemark.rungs import SHA256
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from platemark.rungs import Measurement
     from platemark.study.held import Held, Holdings
     from platemark.trust import Trust
-    from platemark.verdict import Verdict
 
 __all__ = ["Judge", "Outcome", "Seen"]
 
@@ -36,7 +37,7 @@ class Outcome:
     `sound`: the record stands, whatever the image (checks 1 to 8 are PASS). `shown` are study, series and SOP instance
     UID as far as they were disclosed and proven. `certain`: the bundle is about this very image, and not only about one
     with its pixels. `unreadable`: the bundle is none, and `reason` says why.
-    `verdict` is kept only where somebody will print it.
+    `verdict` is its whole JSON (J1), deflated by zlib, and kept only where somebody will print it.
     """
 
     held: Held
@@ -48,7 +49,7 @@ class Outcome:
     shown: dict[str, str] = field(default_factory=dict)
     certain: bool = False
     unreadable: bool = False
-    verdict: Verdict | None = None
+    verdict: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Judge:
             or (is_synthetic(verdict.disclosed) and verdict.rung is not None),
             shown=shown,
             certain=verdict.rung in _WHOLE or (verdict.result == MATCHES_RECORD and _same_instance(measured, shown)),
-            verdict=verdict if self.whole else None,
+            verdict=zlib.compress(report.to_json(verdict).encode()) if self.whole else None,
         )
 
     def again(self, seen: Seen, held: Held) -> Seen:

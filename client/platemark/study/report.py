@@ -6,6 +6,7 @@ Names of files and values come from strangers; whoever prints what is given here
 from __future__ import annotations
 
 import json
+import zlib
 from typing import TYPE_CHECKING
 
 from platemark import report
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from platemark.study.conclusion import Row, SetVerdict
     from platemark.study.judging import Outcome
 
-__all__ = ["COLUMNS", "NOT_PROVEN", "content", "lines", "row"]
+__all__ = ["COLUMNS", "NOT_PROVEN", "json_pieces", "lines", "row"]
 
 COLUMNS = ("name", "result", "rung", "says of itself", "reason")
 NOT_PROVEN = (
@@ -40,6 +41,8 @@ _ADVICE = {
     EVIDENCE_INVALID: "Evidence itself failed a check: do not rely on it.",
 }
 _SYNTHETIC = "SYNTHETIC DATA"
+# Where the images stand in the JSON; no name or value holds it, because of its NUL.
+_PLACE = "images\0"
 
 
 def row(each: Row) -> tuple[str, ...]:
@@ -115,14 +118,27 @@ def _directory(verdict: SetVerdict) -> Iterator[str]:
     yield from _named("Named by it more than once", disc.twice)
 
 
-def content(verdict: SetVerdict) -> dict[str, object]:
-    """The object of --json (S9)."""
+def json_pieces(verdict: SetVerdict) -> Iterator[str]:
+    """The JSON object of the set (S9), in pieces: an image at a time, so that memory does not grow with the text."""
+    before, _, after = report.json_text(_content(verdict)).partition(json.dumps(_PLACE))
+    yield before
+    for number, each in enumerate(verdict.rows):
+        text = report.json_text(_image(each))
+        if each.outcome is not None and each.outcome.verdict is not None:
+            # No string of JSON holds a line feed, so that what is within is moved by moving its lines.
+            whole = zlib.decompress(each.outcome.verdict).decode()
+            text = text.replace('"verdict": null', '"verdict": ' + whole.replace("\n", "\n  "))
+        yield (",\n    " if number else "") + text.replace("\n", "\n    ")
+    yield after + "\n"
+
+
+def _content(verdict: SetVerdict) -> dict[str, object]:
     return {
         "result": verdict.result,
         "exit_code": verdict.exit_code,
         "at": verdict.at,
         "counts": {result: verdict.counts[result] for result in _WORDS},
-        "images": [_image(each) for each in verdict.rows],
+        "images": [_PLACE] if verdict.rows else [],
         "missing": [_unclaimed(each) for each in verdict.missing],
         "extra": verdict.extra,
         "invalid": [_unclaimed(each) for each in verdict.invalid],
@@ -143,7 +159,6 @@ def content(verdict: SetVerdict) -> dict[str, object]:
 
 def _image(each: Row) -> dict[str, object]:
     outcome = each.outcome
-    whole = outcome.verdict if outcome is not None else None
     return {
         "name": each.name,
         "result": each.result,
@@ -153,7 +168,7 @@ def _image(each: Row) -> dict[str, object]:
         "evidence": outcome.held.name if outcome is not None else None,
         "statement_id": outcome.held.statement_id if outcome is not None else None,
         "synthetic": outcome is not None and outcome.synthetic,
-        "verdict": json.loads(report.to_json(whole)) if whole is not None else None,
+        "verdict": None,
     }
 
 
