@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from platemark import attributes
-from platemark.errors import AttributeTreeError, CaptureError
+from platemark.declared import derivation
+from platemark.errors import AttributeTreeError, CaptureError, StatementError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,10 +58,14 @@ def sign_capture(
     """Sign `measurement` as the next statement of `chain`.
 
     `captured` is Unix nanoseconds. `extra` adds attributes that the file does not carry, such as the technologist; it
-    cannot contradict one that it does. Raises AttributeTreeError, StatementError, StateError and what the signer raises;
-    on the first two nothing of the chain was used up.
+    cannot contradict one that it does. `parents` are statement ids. `meaning` None is what Image Type says: acquired for
+    ORIGINAL, derived for DERIVED; derived for anything else that has parents.
+    Raises AttributeTreeError, StatementError, StateError and what the signer raises; on the first two nothing of the
+    chain was used up.
     """
-    disclosure = attributes.commit(_joined(measurement.attributes, extra or {}))
+    values = _joined(measurement.attributes, extra or {})
+    meaning = _meaning(values.get("image_type"), meaning, parents=bool(parents))
+    disclosure = attributes.commit(values)
     payload = capture_payload(measurement, disclosure, captured=captured, origin=origin, clock=clock or Clock())
     if parents:
         ascending: list[Value] = [*sorted(set(parents))]
@@ -98,6 +103,17 @@ def require_complete(path: str, measurement: Measurement) -> None:
     """
     for rung in sorted(measurement.uncomputed):
         raise CaptureError(path, f"rung {rung} could not be computed: {measurement.absent[rung]}")
+
+
+def _meaning(image_type: AttributeValue, given: str | None, *, parents: bool) -> str | None:
+    """What the capture means, by the object's own word and the caller's. Raises StatementError when they contradict."""
+    said = derivation(image_type)
+    if {given, said} == {"acquired", "derived"}:
+        raise StatementError("meaning", f"{given}, and the image type of the object is {image_type!r}")
+    meaning = given or said or ("derived" if parents else None)
+    if parents and meaning == "acquired":
+        raise StatementError("parents", "an acquired image has none; meaning amended says that it replaces a record")
+    return meaning
 
 
 def _joined(measured: Mapping[str, AttributeValue], extra: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 from platemark import attributes, keyrule, lineage, statement, tlog_proof
 from platemark.agreement import check_receipt
 from platemark.comparison import check_header, check_image
+from platemark.declared import declared
 from platemark.errors import FormatError, PlatemarkError, UnknownKindError
 from platemark.keys import ALGORITHM_NAMES
 from platemark.merkle import leaf_hash
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from platemark.rungs import Measurement
     from platemark.statement import Statement
     from platemark.trust import Trust
+    from platemark.verdict import Fact
 
 __all__ = ["verify"]
 
@@ -53,7 +55,7 @@ class _Verification:
         self.checks: dict[int, Check] = {}
         self.believed = False
         self.asked: frozenset[int] = frozenset()
-        self.facts: dict[str, str | int] = {}
+        self.facts: dict[str, Fact] = {}
 
     def run(self) -> Verdict:
         record: Statement | None = None
@@ -83,6 +85,7 @@ class _Verification:
             conditions=self.evidence.conditions,
             facts=facts,
             disclosed=disclosed if facts else {},
+            object_says=declared(rung, self.image, disclosed) if facts else {},
             unread=tuple(self.evidence.unknown or ()),
         )
 
@@ -311,15 +314,18 @@ class _StoppedError(Exception):
     """A check failed that the following ones rest on."""
 
 
-def _facts(record: Statement, key: KeyRecord) -> dict[str, str | int]:
+def _facts(record: Statement, key: KeyRecord) -> dict[str, Fact]:
     """What the signature covers, for the report."""
-    facts: dict[str, str | int] = {"device": key.device, "role": key.role, "kid": key.key.kid.hex()}
+    facts: dict[str, Fact] = {"device": key.device, "role": key.role, "kid": key.key.kid.hex()}
     if record.time is not None:
         facts["stated_time"] = record.time
     for name in ("media", "origin", "meaning", "frames"):
         value = record.payload.get(name)
         if isinstance(value, (str, int)):
             facts[name] = value
+    parents = record.payload.get("parents")
+    if isinstance(parents, list):
+        facts["parents"] = tuple(cast("bytes", each).hex() for each in parents)
     clock = record.payload.get("clock")
     if isinstance(clock, dict):
         facts["clock"] = str(clock["source"])

@@ -7,18 +7,16 @@ statement before it is sent; and sending it again is safe.
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platemark import files, statement
 from platemark.capture import measure
+from platemark.cli.ahead import ahead
 from platemark.errors import CaptureError, FormatError, NotAnImageError, PlatemarkError
 from platemark.rungs import RUNGS, SHA256
 from platemark.signing import Clock, require_complete, sign_capture
@@ -32,10 +30,18 @@ if TYPE_CHECKING:
     from platemark.rungs import Measurement
     from platemark.statement import Statement
 
-__all__ = ["BATCH", "Item", "Signing", "load_statement", "prepared", "sign_one", "submitted"]
+__all__ = ["BATCH", "Derived", "Item", "Signing", "load_parents", "load_statement", "prepared", "sign_one", "submitted"]
 
 BATCH = 64
-_AHEAD = 8
+_MAX_PARENTS = 64
+
+
+@dataclass(frozen=True)
+class Derived:
+    """Where images come from: the statement ids of their `parents`, and what they mean (None: what the object says)."""
+
+    parents: tuple[bytes, ...] = ()
+    meaning: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +53,7 @@ class Signing:
     clock: Clock
     captured: int | None = None
     extra: dict[str, AttributeValue] = field(default_factory=dict)
+    derived: Derived = field(default_factory=Derived)
     force: bool = False
 
 
@@ -107,6 +114,8 @@ def sign_one(each: Beside, measurement: Measurement, signing: Signing) -> Item:
         origin=signing.origin,
         clock=signing.clock,
         extra=signing.extra,
+        parents=signing.derived.parents,
+        meaning=signing.derived.meaning,
     )
     # Crash before the first: a gap in the chain. Between the two: a disclosure of nothing, which --force replaces.
     files.replace(each.disclosure, signed.disclosure.to_bytes(), mode=0o600)
@@ -133,7 +142,7 @@ def prepared(images: Sequence[Beside], signing: Signing, *, resume: bool) -> Ite
     def start(each: Beside) -> Measurement | None:
         return None if resume and each.statement.exists() and not signing.force else measure(each.image)
 
-    for each, measured in _ahead(start, images):
+    for each, measured in ahead(start, images):
         try:
             measurement = measured.result()
             yield (
@@ -178,6 +187,22 @@ def load_statement(path: Path) -> Item:
             raise FormatError(str(path), f"not a signed statement{_request(path)}") from None
         raise FormatError(f"{path}: {error.field}", error.reason) from None
     return Item(name=str(path), status="signed", statement=decoded, path=path)
+
+
+def load_parents(paths: Sequence[Path] | None) -> tuple[bytes, ...]:
+    """The ids of the captures in these statement files. Raises FileError, FormatError naming the file."""
+    ids = []
+    for path in paths or ():
+        signed = load_statement(path).statement
+        assert signed is not None
+        if signed.kind not in {"capture", "segment"}:
+            raise FormatError(
+                f"{path}: kind", f"a statement of kind {signed.kind} is nothing that an image is made from"
+            )
+        ids.append(signed.id)
+    if len(set(ids)) > _MAX_PARENTS:
+        raise FormatError("--parent", f"more than {_MAX_PARENTS} of them")
+    return tuple(ids)
 
 
 def _request(path: Path) -> str:
@@ -234,26 +259,3 @@ def _code(info: str) -> str:
 
 def _advice(info: str) -> str:
     return "; --force signs it anew with the present time" if _code(info) == "not-yet-valid" else ""
-
-
-def _ahead(
-    start: Callable[[Beside], Measurement | None], images: Sequence[Beside]
-) -> Iterator[tuple[Beside, Future[Measurement | None]]]:
-    """Each image with the future of its measurement, a few of them under way at once."""
-    with _pool() as pool:
-        waiting: list[tuple[Beside, Future[Measurement | None]]] = []
-        for each in images:
-            waiting.append((each, pool.submit(start, each)))
-            if len(waiting) >= _AHEAD:
-                yield waiting.pop(0)
-        yield from waiting
-
-
-@contextmanager
-def _pool() -> Iterator[ThreadPoolExecutor]:
-    pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="measure")
-    try:
-        yield pool
-    finally:
-        # Ctrl-C does not wait for images that nobody has begun to measure.
-        pool.shutdown(cancel_futures=True)

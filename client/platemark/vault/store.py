@@ -100,6 +100,26 @@ class Vault:
                     number = added.lastrowid
                     connection.executemany("INSERT INTO tokens VALUES (?, ?)", [(token, number) for token in tokens])
 
+    def link(self, root: bytes, statement_id: bytes) -> None:
+        """Note that the statement with this id (32 bytes) signs `root`, so that a study's evidence can be fetched.
+
+        Nothing secret: the ledger's copy of the statement says the same. On disk when this returns; again changes
+        nothing. Raises VaultError: the root is not here, or is another statement's.
+        """
+        with self._changing() as connection:
+            known = connection.execute("SELECT id FROM statements WHERE root = ?", (root,)).fetchone()
+            if known is not None and known[0] != statement_id:
+                raise VaultError(f"the root {root.hex()} is that of statement {known[0].hex()}")
+            if connection.execute("SELECT 1 FROM disclosures WHERE root = ?", (root,)).fetchone() is None:
+                raise VaultError(f"the disclosure of root {root.hex()} is not in this vault")
+            connection.execute("INSERT OR IGNORE INTO statements VALUES (?, ?)", (root, statement_id))
+
+    def statement_of(self, root: bytes) -> bytes | None:
+        """The id of the statement that signs `root`, as `link` noted it; None if nobody did."""
+        with self._reading() as connection:
+            row = connection.execute("SELECT id FROM statements WHERE root = ?", (root,)).fetchone()
+        return None if row is None else bytes(row[0])
+
     def find(self, *, study: str | None = None, sop_instance: str | None = None) -> list[bytes]:
         """The attribute roots of captures with all of the values given, in the order in which they were put.
 
@@ -219,6 +239,7 @@ class OpenVault(Vault):
                 for token in tokens or ():
                     connection.execute("DELETE FROM tokens WHERE token = ? AND number = ?", (token, *row))
                 connection.execute("DELETE FROM disclosures WHERE number = ?", row)
+                connection.execute("DELETE FROM statements WHERE root = ?", (root,))
                 connection.execute("INSERT INTO erased VALUES (?, ?)", (root, self._clock()))
         # Crash here: nobody finds it any more, and the write-ahead log holds the sealed bytes until they are overwritten;
         # erasing again ends it.
