@@ -20,6 +20,7 @@ from platemark.cli import (
     dicom,
     enrol,
     fetch,
+    gateway,
     inspection,
     keygen,
     monitor,
@@ -99,6 +100,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "inspect": inspection.inspect,
     "audit": audit.audit,
     "monitor": monitor.monitor,
+    "gateway": gateway.gateway,
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name, help=_help(_command))(_command)
