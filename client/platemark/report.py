@@ -10,6 +10,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+from platemark.declared import is_synthetic, sentences
 from platemark.instant import format_time
 from platemark.verdict import DOES_NOT_MATCH, EVIDENCE_INVALID, FAIL, INCONCLUSIVE, MATCHES_RECORD, PASS
 
@@ -42,6 +43,7 @@ _FACT_TITLES = {
     "origin": "origin",
     "media": "media type",
     "meaning": "meaning",
+    "parents": "parents",
     "frames": "frames",
     "log": "log",
     "log_id": "log id",
@@ -98,18 +100,23 @@ def to_json(verdict: Verdict) -> str:
         "disclosed": dict(verdict.disclosed),
         "members_not_read": verdict.unread,
         "not_proven": NOT_PROVEN,
+        **({"object_says": dict(verdict.object_says)} if verdict.object_says else {}),
     }
     return json_text(content)
 
 
 def to_text(verdict: Verdict) -> str:
     """The verdict for a person: result, reason, facts, disclosed attributes, checks, what is not proven."""
-    lines = [verdict.result, _printable(verdict.reason), "", _ADVICE[verdict.result], *_hints(verdict)]
+    lines = [verdict.result, _printable(verdict.reason), *_synthetic(verdict)]
+    lines += ["", _ADVICE[verdict.result], *_hints(verdict)]
     if verdict.facts:
         lines += ["", "Signed and logged:"]
         lines += [
             f"  {_FACT_TITLES[name]:<18} {_fact(name, verdict)}" for name in _FACT_TITLES if name in verdict.facts
         ]
+    if verdict.object_says:
+        lines += ["", "The object says of itself (signed, not proven true):"]
+        lines += [f"  {title:<18} {_printable(text)}" for title, text in sentences(verdict.object_says)]
     if verdict.conditions:
         lines += ["", f"Reported by the ledger, not proven here: {', '.join(verdict.conditions)}"]
     if verdict.disclosed:
@@ -124,6 +131,18 @@ def to_text(verdict: Verdict) -> str:
         lines += ["", f"Not read, of a later release: {', '.join(map(_printable, verdict.unread))}"]
     lines += ["", "Not proven:"] + [f"  {each}" for each in NOT_PROVEN]
     return "\n".join(lines) + "\n"
+
+
+def _synthetic(verdict: Verdict) -> list[str]:
+    """The one thing that must not be overlooked: the object, or the record of its pixels, calls itself artificial."""
+    if is_synthetic(verdict.object_says):
+        return ["", "!!! SYNTHETIC DATA: the object says of itself that its content was made artificially. !!!"]
+    if is_synthetic(verdict.disclosed) and verdict.rung is not None:
+        return [
+            "",
+            "!!! SYNTHETIC DATA: the record says that the content was made artificially; this file does not. !!!",
+        ]
+    return []
 
 
 def _hints(verdict: Verdict) -> list[str]:
@@ -143,6 +162,8 @@ def _hints(verdict: Verdict) -> list[str]:
 
 def _fact(name: str, verdict: Verdict) -> str:
     value = verdict.facts[name]
+    if isinstance(value, tuple):
+        return ", ".join(map(_printable, value))
     return format_time(value) if name in _TIMES and isinstance(value, int) else _printable(value)
 
 

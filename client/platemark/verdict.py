@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +20,7 @@ __all__ = [
     "REQUIRED",
     "TITLES",
     "Check",
+    "Fact",
     "Verdict",
     "conclude",
 ]
@@ -53,6 +54,9 @@ TITLES: Mapping[int, str] = {
 REQUIRED = frozenset({1, 2, 3, 4, 5, 6, 7, 8})
 _IMAGE, _HEADER = 14, 15
 
+Fact: TypeAlias = str | int | tuple[str, ...]
+"""A fact of a verdict: text, an integer, or several texts."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -70,7 +74,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome for one image. `facts` holds only values that a passed check covers; `stated` what nobody proved."""
+    """The outcome for one image. `facts` holds only values that a passed check covers.
+
+    `object_says` is what the object says of its own making, as far as the record covers it (platemark.declared).
+    """
 
     result: str
     reason: str
@@ -78,8 +85,9 @@ class Verdict:
     checks: tuple[Check, ...]
     at: int
     conditions: tuple[str, ...] = ()
-    facts: Mapping[str, str | int] = field(default_factory=dict)
+    facts: Mapping[str, Fact] = field(default_factory=dict)
     disclosed: Mapping[str, str | int | bytes | None] = field(default_factory=dict)
+    object_says: Mapping[str, str] = field(default_factory=dict)
     unread: tuple[str, ...] = ()
 
     @property

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 from platemark import attributes, keyrule, lineage, statement, tlog_proof
 from platemark.agreement import check_receipt
 from platemark.comparison import check_header, check_image
+from platemark.declared import declared
 from platemark.errors import FormatError, PlatemarkError, UnknownKindError
 from platemark.keys import ALGORITHM_NAMES
 from platemark.merkle import leaf_hash
@@ -27,28 +28,34 @@ if TYPE_CHECKING:
     from platemark.rungs import Measurement
     from platemark.statement import Statement
     from platemark.trust import Trust
+    from platemark.verdict import Fact
 
 __all__ = ["verify"]
 
 
-def verify(evidence: Evidence, *, trust: Trust | None, image: Measurement | None, at: int) -> Verdict:
+def verify(
+    evidence: Evidence, *, trust: Trust | None, image: Measurement | None, at: int, disclosure: bytes | None = None
+) -> Verdict:
     """Judge `image` against `evidence`, believing only `trust`, as of `at` (Unix ns).
 
     Same input, same verdict. Raises nothing for bad evidence: that is a verdict. `trust` or `image` None leaves the
-    result INCONCLUSIVE at best.
+    result INCONCLUSIVE at best. `disclosure` was handed over beside the evidence, and joins the one in it (B9).
     """
-    return _Verification(evidence, trust, image, at).run()
+    return _Verification(evidence, trust, image, at, disclosure).run()
 
 
 class _Verification:
     """One run through the numbered checks; a check that an earlier one stops is NOT CHECKED and says so."""
 
-    def __init__(self, evidence: Evidence, trust: Trust | None, image: Measurement | None, at: int) -> None:
+    def __init__(
+        self, evidence: Evidence, trust: Trust | None, image: Measurement | None, at: int, disclosure: bytes | None
+    ) -> None:
         self.evidence, self.trust, self.image, self.at = evidence, trust, image, at
+        self.shown = tuple(each for each in (evidence.disclosure, disclosure) if each is not None)
         self.checks: dict[int, Check] = {}
         self.believed = False
         self.asked: frozenset[int] = frozenset()
-        self.facts: dict[str, str | int] = {}
+        self.facts: dict[str, Fact] = {}
 
     def run(self) -> Verdict:
         record: Statement | None = None
@@ -78,6 +85,7 @@ class _Verification:
             conditions=self.evidence.conditions,
             facts=facts,
             disclosed=disclosed if facts else {},
+            object_says=declared(rung, self.image, disclosed) if facts else {},
             unread=tuple(self.evidence.unknown or ()),
         )
 
@@ -265,11 +273,13 @@ class _Verification:
     def _disclosure(self, record: Statement) -> dict[str, AttributeValue]:
         """13: every shown attribute belongs to the attribute root that the record signed."""
         root = record.payload.get("attributes")
-        if self.evidence.disclosure is None or not isinstance(root, bytes):
+        if not self.shown or not isinstance(root, bytes):
             self._note(13, NOT_CHECKED, "no attribute was disclosed")
             return {}
+        disclosed: dict[str, AttributeValue] = {}
         try:
-            disclosed = attributes.decode_disclosure(self.evidence.disclosure).verified(root)
+            for each in self.shown:
+                disclosed |= attributes.decode_disclosure(each).verified(root)
         except PlatemarkError as error:
             self._note(13, FAIL, str(error))
             return {}
@@ -304,15 +314,18 @@ class _StoppedError(Exception):
     """A check failed that the following ones rest on."""
 
 
-def _facts(record: Statement, key: KeyRecord) -> dict[str, str | int]:
+def _facts(record: Statement, key: KeyRecord) -> dict[str, Fact]:
     """What the signature covers, for the report."""
-    facts: dict[str, str | int] = {"device": key.device, "role": key.role, "kid": key.key.kid.hex()}
+    facts: dict[str, Fact] = {"device": key.device, "role": key.role, "kid": key.key.kid.hex()}
     if record.time is not None:
         facts["stated_time"] = record.time
     for name in ("media", "origin", "meaning", "frames"):
         value = record.payload.get(name)
         if isinstance(value, (str, int)):
             facts[name] = value
+    parents = record.payload.get("parents")
+    if isinstance(parents, list):
+        facts["parents"] = tuple(cast("bytes", each).hex() for each in parents)
     clock = record.payload.get("clock")
     if isinstance(clock, dict):
         facts["clock"] = str(clock["source"])

@@ -35,6 +35,7 @@ GROUPS = {
     "witness": ("init", "add-log", "vkeys", "serve"),
     "policy": ("show", "propose", "sign", "submit"),
     "receipt": ("show", "attach", "detach", "verify"),
+    "vault": ("init", "put", "list", "export", "request", "release", "show", "erase"),
 }
 
 

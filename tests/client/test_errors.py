@@ -53,6 +53,8 @@ def test_codes_are_stable_words() -> None:
         "ProofError": "bad-proof",
         "KeyFileError": "key-file",
         "StateError": "chain-state",
+        "VaultError": "vault",
+        "RequestRefusedError": "request-refused",
         "CaptureError": "capture",
         "NotAnImageError": "not-an-image",
         "DecodeError": "decode",

@@ -25,15 +25,16 @@ from platemark.cli import (
     policy,
     receipt,
     revoke,
+    vault,
     verify,
     witness,
 )
-from platemark.errors import DecoderMissingError, PlatemarkError
+from platemark.errors import DecoderMissingError, PlatemarkError, RequestRefusedError
 
 __all__ = ["app", "main"]
 
 _VERBATIM = ("Example", "Exit codes")
-USAGE, UNREACHABLE, SOFTWARE, INTERRUPTED, CLOSED = 2, 5, 70, 130, 141
+REFUSED, USAGE, UNREACHABLE, SOFTWARE, INTERRUPTED, CLOSED = 1, 2, 5, 70, 130, 141
 # The codes of platemark.rpc's errors after which the same command may succeed later; that package may not be installed.
 _LATER = frozenset({"unavailable", "unreachable", "deadline"})
 
@@ -113,6 +114,11 @@ for _name, _command in receipt.COMMANDS.items():
     _receipts.command(_name, help=_help(_command))(_command)
 app.add_typer(_receipts, name="receipt")
 
+_vault = typer.Typer(help=vault.HELP, no_args_is_help=True, rich_markup_mode=None)
+for _name, _command in vault.COMMANDS.items():
+    _vault.command(_name, help=_help(_command))(_command)
+app.add_typer(_vault, name="vault")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Never lets an exception out, unless PLATEMARK_DEBUG=1 asks to see where."""
@@ -159,6 +165,8 @@ def _judged(error: Exception) -> tuple[int, str, str]:
         return USAGE, "usage", f"{message} (try: {command} --help)"
     if isinstance(error, DecoderMissingError):
         return USAGE, error.code, f'{error}; install it: pip install "platemark[{error.extra}]"'
+    if isinstance(error, RequestRefusedError):
+        return REFUSED, error.code, str(error)
     if isinstance(error, PlatemarkError):
         return UNREACHABLE if error.code in _LATER else USAGE, error.code, str(error)
     if isinstance(error, OSError):

@@ -20,6 +20,8 @@ from platemark.cli.options import (
     Device,
     Force,
     Key,
+    MeaningOption,
+    Parent,
     PassphraseFile,
     Server,
     TlsAuthority,
@@ -95,6 +97,8 @@ def sign(
     clock_source: Source = ClockSource.HOST,
     clock_error: ClockError = None,
     attribute: Attribute = None,
+    parent: Parent = None,
+    meaning: MeaningOption = None,
     new_epoch: NewEpoch = False,
     force: Force = False,
     passphrase_file: PassphraseFile = None,
@@ -102,13 +106,15 @@ def sign(
 ) -> None:
     """Sign images; nothing is sent. Writes IMAGE.statement (for the ledger) and IMAGE.disclosure (keep it).
 
-    Example:
+    Examples:
       platemark sign scan.dcm --key dx1.pem --device https://hospital.example/dx1
+      platemark sign mip.dcm --key workstation.pem --parent scan.dcm.statement
     """
     found = media.find(images, out=out)
     signing = _signing(
         key, passphrase_file, device=device, origin=origin, captured=captured, clock=Clock(clock_source.value, clock_error),
-        attribute=attribute, new_epoch=new_epoch, force=force,
+        attribute=attribute, derived=capturing.Derived(capturing.load_parents(parent), meaning), new_epoch=new_epoch,
+        force=force,
     )  # fmt: skip
     with output.progress("signing", len(found)) as step:
         done = list(_counted(capturing.prepared(found, signing, resume=False), step))
@@ -161,6 +167,8 @@ def capture(
     clock_source: Source = ClockSource.HOST,
     clock_error: ClockError = None,
     attribute: Attribute = None,
+    parent: Parent = None,
+    meaning: MeaningOption = None,
     new_epoch: NewEpoch = False,
     force: Force = False,
     passphrase_file: PassphraseFile = None,
@@ -190,7 +198,8 @@ def capture(
     )
     signing = _signing(
         key, passphrase_file, device=device, origin=origin, captured=captured, clock=Clock(clock_source.value, clock_error),
-        attribute=attribute, new_epoch=new_epoch, force=force,
+        attribute=attribute, derived=capturing.Derived(capturing.load_parents(parent), meaning), new_epoch=new_epoch,
+        force=force,
     )  # fmt: skip
     # Two steps for each image: measured and signed, then logged.
     with connection.open() as client, output.progress("capturing", 2 * len(found)) as step:
@@ -208,6 +217,7 @@ def _signing(  # what `sign` and `capture` have in common
     captured: int | None,
     clock: Clock,
     attribute: list[str] | None,
+    derived: capturing.Derived,
     new_epoch: bool,
     force: bool,
 ) -> capturing.Signing:
@@ -218,7 +228,9 @@ def _signing(  # what `sign` and `capture` have in common
         chain.restart()
     if origin is None:
         origin = Origin.GATEWAY_RECEIVED if state.role == "gateway" else Origin.MODALITY_SIGNED
-    return capturing.Signing(chain=chain, origin=origin.value, clock=clock, captured=captured, extra=extra, force=force)
+    return capturing.Signing(
+        chain=chain, origin=origin.value, clock=clock, captured=captured, extra=extra, derived=derived, force=force
+    )
 
 
 def _counted(items: Iterable[capturing.Item], step: Callable[[int], None]) -> Iterator[capturing.Item]:

@@ -14,7 +14,7 @@ from platemark.errors import KeyFileError
 from platemark.key_files import read_private
 from platemark.keys import PrivateKey
 
-__all__ = ["given_passphrase", "new_passphrase", "open_key"]
+__all__ = ["given_passphrase", "is_encrypted", "new_passphrase", "open_key", "warn_of_readers"]
 
 _MAX = 4096
 
@@ -44,15 +44,15 @@ def new_passphrase(file: Path | None, *, ask: bool) -> bytes | None:
 def open_key(path: Path, passphrase_file: Path | None, *, variable: str = "PLATEMARK_PASSPHRASE") -> PrivateKey:
     """The private key in `path`; asks for its passphrase when it needs one and a terminal is there. Raises KeyFileError."""
     passphrase = given_passphrase(passphrase_file, variable=variable)
-    if passphrase is None and sys.stdin is not None and sys.stdin.isatty() and _is_encrypted(path):
+    if passphrase is None and sys.stdin is not None and sys.stdin.isatty() and is_encrypted(path):
         answer: str = typer.prompt(f"Passphrase of {path}", hide_input=True, err=True)
         passphrase = answer.encode()
     opened = read_private(path, passphrase)
-    _warn_of_readers(path)
+    warn_of_readers(path)
     return opened
 
 
-def _warn_of_readers(path: Path) -> None:
+def warn_of_readers(path: Path) -> None:
     """Say so when others on this machine can read a private key; it is used all the same."""
     if os.name == "nt":
         return
@@ -61,7 +61,8 @@ def _warn_of_readers(path: Path) -> None:
         output.note(f"platemark: {path}: mode {mode:04o}, so others on this machine can read this key; chmod 600 it")
 
 
-def _is_encrypted(path: Path) -> bool:
+def is_encrypted(path: Path) -> bool:
+    """Whether a key file needs a passphrase, as far as its text says."""
     try:
         return b"ENCRYPTED" in files.read(path, limit=64 * 1024)
     except files.FileError:

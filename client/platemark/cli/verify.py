@@ -13,6 +13,7 @@ from platemark import files, report
 from platemark.cli import media, output
 from platemark.cli.connect import load_trust
 from platemark.cli.options import AsJson, At, Trust
+from platemark.cli.vault_show import handed_over
 from platemark.errors import EvidenceError
 from platemark.verify import verify as judge
 
@@ -23,6 +24,10 @@ def verify(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The image in question.")],
     *,
     evidence: Annotated[Path | None, typer.Option(metavar="FILE", help="Default: IMAGE.evidence.")] = None,
+    disclosure: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Attributes handed over beside the evidence: a release, or a disclosure."),
+    ] = None,
     trust: Trust = None,
     at: At = None,
     as_json: AsJson = False,
@@ -50,7 +55,9 @@ def verify(
         held = bundle.from_bytes(files.read(path, limit=bundle.MAX_BUNDLE))
     except EvidenceError as error:
         raise EvidenceError(f"{path}: {error.field}", error.reason) from None
+    beside = None if disclosure is None else handed_over(disclosure, held)
     measured = measure(image, tolerant=True)
-    verdict = judge(held, trust=trusted, image=measured, at=time.time_ns() if at is None else at)
+    now = time.time_ns() if at is None else at
+    verdict = judge(held, trust=trusted, image=measured, at=now, disclosure=beside)
     output.say(report.to_json(verdict) if as_json else report.to_text(verdict).rstrip("\n"))
     raise typer.Exit(verdict.exit_code)

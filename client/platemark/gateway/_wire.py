@@ -6,10 +6,13 @@ greatest length and a time to arrive in, and the data set of a C-STORE goes to i
 
 from __future__ import annotations
 
+import contextlib
+import queue
+import select
 import time
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
@@ -26,6 +29,8 @@ __all__ = ["Messages", "Socket", "Store"]
 _GREATEST_PDU = 2 << 20  # bytes: an A-ASSOCIATE-RQ with 128 contexts is some 100 kB, and P-DATA has what we offered
 _GREATEST_COMMAND = 64 << 10  # bytes of a command set
 _GREATEST_MESSAGE = 16 << 20  # bytes of a data set that is no object, such as 100,000 references of a commitment
+_PAUSE, _SHORT, _WAIT = 0.001, 0.0002, 0.005  # seconds
+_HURRY = 0.1  # seconds that an answer is expected to take
 _COMMAND, _LAST = 1, 2  # bits of the message control header
 
 
@@ -44,6 +49,22 @@ class Store(Protocol):
 
 class Socket(AssociationSocket):
     """Reads whole PDUs at once, none above the limit, and each within the time that the socket has."""
+
+    hurry_until = 0.0  # monotonic: until then an answer is awaited from our own side
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to read; waits a little for it, unless our own answer is due first.
+
+        pynetdicom asks this in a loop with a pause of a millisecond, which is as long as the work for a small object.
+        """
+        hurry = time.monotonic() < self.hurry_until
+        self.assoc.dul._run_loop_delay = _SHORT if hurry else _PAUSE  # noqa: SLF001 - it has no other knob
+        connection = self.socket
+        if not hurry and connection is not None and self._is_connected:
+            with contextlib.suppress(OSError, ValueError):  # closed meanwhile, which the real question finds out
+                select.select([connection], [], [], _WAIT)
+        return super().ready
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Exactly so many bytes; fewer when the peer has hung up. Raises OSError: too many, or too slow."""
@@ -93,6 +114,15 @@ class Messages(DIMSEServiceProvider):
         self._arrival = None
         for each in unfinished:
             each.discard()
+
+    def get_msg(self, block: bool = False) -> Any:
+        """The next message; waits a little for it, where pynetdicom would come again after a millisecond."""
+        if block:
+            return super().get_msg(block=True)
+        try:
+            return self.msg_queue.get(timeout=_WAIT)
+        except queue.Empty:
+            return None, None
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Every value of one P-DATA; the association is aborted for what is no message or is past a limit."""
@@ -153,6 +183,8 @@ class Messages(DIMSEServiceProvider):
         if self._arrival is not None:
             self._arrived[self._arrival.path] = self._arrival
             self._arrival = None
+        if isinstance(self.dul.socket, Socket):
+            self.dul.socket.hurry_until = time.monotonic() + _HURRY
         assert message.context_id is not None
         # With an empty last fragment: pynetdicom's own way from here.
         super().receive_primitive(_p_data(message.context_id, bytes([_LAST])))

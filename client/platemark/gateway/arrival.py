@@ -1,16 +1,23 @@
-"""One object while it arrives: straight to a file in receiving/, chunk by chunk, never whole in memory."""
+"""One object while it arrives: straight to its file in objects/, chunk by chunk, never whole in memory.
+
+The file has its final name from the start. A file without a row in the journal was never acknowledged, and the next start
+removes it; so nothing needs to be renamed, and the directory is synced while the data set is still on its way.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 
 from platemark.gateway._part10 import part10_header
 
 __all__ = ["Arrival", "Envelope"]
+
+_DEFLATED = "1.2.840.10008.1.2.1.99"  # its group 0002 ends where its length says
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,19 +37,23 @@ class Arrival:
     answer only after it has sent everything.
     """
 
-    def __init__(self, directory: Path, envelope: Envelope, *, limit: int) -> None:
+    def __init__(self, directory: Path, envelope: Envelope, *, limit: int, background: Executor) -> None:
         self.object_id = secrets.token_hex(16)
         self.path = directory / f"{self.object_id}.dcm"
         self.envelope = envelope
         self.refused: int | None = None
         self.size = 0
         self._header = 0
+        self._start = b""
         self._limit = limit
+        self._background = background
         self._descriptor: int | None = None
+        self._named: Future[None] | None = None
 
     def open(self) -> None:
         """Make the file. Raises OSError."""
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+        self._named = self._background.submit(_sync, self.path.parent)
         envelope = self.envelope
         header = part10_header(
             sop_class=envelope.sop_class,
@@ -58,6 +69,14 @@ class Arrival:
         """Whether anything came after the header that we wrote."""
         return self.size > self._header
 
+    @property
+    def begins_with_meta(self) -> bool:
+        """Whether the data set begins with group 0002, which no data set may (PS3.5 7.1, PS3.7 annex E).
+
+        In a file it would go on where our own group 0002 ends: nobody could tell any more where the data set begins.
+        """
+        return self._start == b"\2\0" and self.envelope.transfer_syntax != _DEFLATED
+
     def refuse(self, status: int) -> None:
         """Take no more of it, and nothing of it stays."""
         self.refused = status
@@ -65,25 +84,24 @@ class Arrival:
 
     def add(self, data: memoryview) -> bool:
         """The next bytes of the data set; False when they are more than an object may have. Raises OSError."""
+        if len(self._start) < 2:
+            self._start += bytes(data[: 2 - len(self._start)])
         if self.refused is None:
             self._write(data)
         else:
             self.size += len(data)
         return self.size <= self._limit
 
-    def keep(self, directory: Path) -> Path:
-        """Make the file durable under its final path in `directory`, on the same file system. Raises OSError.
+    def keep(self) -> None:
+        """The file and its name are on disk when this returns. Raises OSError.
 
-        Crash before the rename: a file in receiving/, which the next start removes. Between it and the journal's row:
-        a file without a row, removed as well. In both cases the sender has had no answer, and sends again.
+        Crash before the journal has its row: the sender has had no answer, sends again, and this file is removed.
         """
         assert self._descriptor is not None
+        assert self._named is not None
         os.fsync(self._descriptor)
         self._close()
-        final = directory / self.path.name
-        self.path.rename(final)
-        _sync(directory)
-        return final
+        self._named.result()
 
     def discard(self) -> None:
         """Remove what there is; as often as one likes."""

@@ -1,6 +1,6 @@
 """The Storage SCP (PS3.4 annex B): takes objects, makes them durable, and only then answers success.
 
-The order of one object: its bytes to receiving/ as they come; fsync; rename into objects/; fsync of the directory; a row in the
+The order of one object: its bytes to a file in objects/ as they come; fsync of the file and of its directory; a row in the
 journal, which is on disk when `add` returns; then success. Nothing is decoded and nothing of the object is changed.
 """
 
@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from pynetdicom import AE, evt
@@ -107,6 +108,7 @@ class Receiver:
             idle_time=receive.idle_time,
             connections=gateway.limits.associations + 8,
         )
+        self._background = ThreadPoolExecutor(4, thread_name_prefix="sync")
         self._thread = threading.Thread(target=self._server.serve_forever, name="receive", daemon=True)
 
     @property
@@ -138,6 +140,7 @@ class Receiver:
             sleep(0.05)
         for each in self._server.active_associations:
             each.abort()
+        self._background.shutdown()
 
     # --- Doors ---
 
@@ -195,7 +198,12 @@ class Receiver:
             transfer_syntax=str(context.transfer_syntax[0]),
             calling=association.requestor.ae_title.strip(),
         )
-        arrival = Arrival(self._gateway.receiving, envelope, limit=self._gateway.limits.object_bytes)
+        arrival = Arrival(
+            self._gateway.objects,
+            envelope,
+            limit=self._gateway.limits.object_bytes,
+            background=self._background,
+        )
         try:
             reason = self._refusal(envelope, str(context.abstract_syntax))
             if reason is None:
@@ -232,15 +240,17 @@ class Receiver:
         if arrival.refused is not None:
             return int(arrival.refused)
         started = time.monotonic()
-        if not arrival.has_data:
+        if not arrival.has_data or arrival.begins_with_meta:
             arrival.discard()
-            return self._refuse("empty", CANNOT_UNDERSTAND)
+            return self._refuse("no-data-set", CANNOT_UNDERSTAND)
         try:
             self._keep(association, arrival)
-        except (JournalError, OSError) as error:
-            return self._failed("keeping", error)
-        finally:
+        except OSError as error:
             arrival.discard()
+            return self._failed("keeping", error)
+        except JournalError as error:
+            # The file stays: nobody knows whether the row is on disk. Without one the next start removes it.
+            return self._failed("keeping", error)
         # Crash here: the object is ours, the sender does not know it and sends it again; `Journal.same` tells.
         self._pressure.added(arrival.size)
         self._tally.stored(arrival.size, time.monotonic() - started)
@@ -248,11 +258,11 @@ class Receiver:
 
     def _keep(self, association: Association, arrival: Arrival) -> None:
         envelope = arrival.envelope
-        path = arrival.keep(self._gateway.objects)
+        arrival.keep()
         self._journal.add(
             Received(
                 object_id=arrival.object_id,
-                path=path,
+                path=arrival.path,
                 bytes=arrival.size,
                 received_ns=self._now(),
                 sop_class=envelope.sop_class,
@@ -264,7 +274,6 @@ class Receiver:
                 certificate=getattr(association, "certificate", None),
             )
         )
-        # If `add` raised, the file stays: nobody knows whether the row is on disk. Without one the next start removes it.
 
     def _refuse(self, reason: str, status: int) -> int:
         self._tally.refused(reason)

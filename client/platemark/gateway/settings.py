@@ -222,13 +222,8 @@ class Gateway:
 
     @property
     def objects(self) -> Path:
-        """The directory of the objects that are not done."""
+        """The directory of the objects that are arriving or not done; what has no row in the journal was never acknowledged."""
         return self.state_dir / "objects"
-
-    @property
-    def receiving(self) -> Path:
-        """The directory of what is arriving; its content means nothing after a crash."""
-        return self.state_dir / "receiving"
 
     @property
     def spool(self) -> Path:
