@@ -183,7 +183,7 @@ def _serve_reports(association: Association) -> None:
         else:
             association.abort()
 
-    association._serve_request = served  # type: ignore[method-assign] # noqa: SLF001
+    association._serve_request = served  # type: ignore[method-assign,assignment] # noqa: SLF001
 
 
 class _Entity(AE):
