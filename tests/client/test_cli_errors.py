@@ -30,6 +30,7 @@ COMMANDS = (
     "inspect",
     "audit",
     "monitor",
+    "gateway",
 )
 GROUPS = {
     "witness": ("init", "add-log", "vkeys", "serve"),

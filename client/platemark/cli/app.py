@@ -18,6 +18,7 @@ from platemark.cli import (
     capture,
     enrol,
     fetch,
+    gateway,
     inspection,
     keygen,
     monitor,
@@ -95,6 +96,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "inspect": inspection.inspect,
     "audit": audit.audit,
     "monitor": monitor.monitor,
+    "gateway": gateway.gateway,
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name, help=_help(_command))(_command)

@@ -103,6 +103,10 @@ class Journal:
             (object_id,),
         )
 
+    def retry_failed(self) -> None:
+        """As `retry_capture`, for all of them: what a start does, since it may have been the machine's fault."""
+        self._capture("UPDATE object SET capture = 'waiting', reason = NULL WHERE capture = 'failed'", ())
+
     def same(self, received: Received, digest: bytes) -> bytes | None:
         """The statement of an earlier object that is this very one, sent again by the same sender; else None.
 

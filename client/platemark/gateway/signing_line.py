@@ -75,14 +75,16 @@ class SigningLine:
         # Whether the chain's last place may be that of a statement which the spool does not have.
         self._unsure = True
 
-    def step(self) -> int:
-        """Bring some objects into the spool; how many were taken from the journal.
+    def step(self, stopping: Callable[[], bool] = lambda: False) -> int:
+        """Bring some objects into the spool; how many were found in the journal. `stopping` is asked before each.
 
         Raises StateError, SpoolError, VaultError, JournalError and what the signer raises: the machine's faults, after
         which the same step is tried again.
         """
         taken = self._journal.to_capture(_AHEAD)
         for each in taken:
+            if stopping():
+                break
             self._take(each)
         return len(taken)
 

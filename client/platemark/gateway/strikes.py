@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 
 __all__ = ["Strikes"]
@@ -21,6 +22,8 @@ class Strikes:
     """The file at `path`. One process at a time; close it."""
 
     def __init__(self, path: Path) -> None:
+        self.began: float | None = None
+        """Monotonic time at which the present object began; read by another thread."""
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         found = _LINE.fullmatch(os.pread(self._descriptor, 64, 0))
         self._object = found.group(1).decode() if found else ""
@@ -39,9 +42,15 @@ class Strikes:
         self._count = min(9, self._count + 1) if self._object == object_id else 1
         self._object = object_id
         self._write(f"{object_id} {self._count}\n".encode())
+        self.began = time.monotonic()
+
+    def condemn(self) -> None:
+        """Count the object that has begun as one that ended processes often enough."""
+        self._write(f"{self._object} {max(_ENOUGH, self._count)}\n".encode())
 
     def end(self) -> None:
         """The object has been looked at, and the process lives; also what an orderly stop says."""
+        self.began = None
         self._object, self._count = "", 0
         self._write(_EMPTY)
 
