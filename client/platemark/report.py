@@ -43,6 +43,7 @@ _FACT_TITLES = {
     "media": "media type",
     "meaning": "meaning",
     "frames": "frames",
+    "frame": "frame shown",
     "log": "log",
     "log_id": "log id",
     "index": "leaf",
