@@ -8,7 +8,7 @@ STUBS := platemark/v1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint proto proto-check vectors bench soak requirements clean
+.PHONY: help setup demo test lint proto proto-check vectors bench soak survival requirements clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ vectors: setup ## regenerate the test vectors
 
 bench: setup ## measure; prints numbers, proves nothing
 	$(BIN)/python tests/bench/run.py
+
+survival: setup ## what survives dcmtk, pydicom and Orthanc, rung by rung, into deploy/SURVIVAL.md
+	$(BIN)/python tests/survival/run.py --write
 
 # No index address is written: whoever installs decides where from.
 requirements: setup ## compile requirements.txt anew from requirements.in and both pyproject.toml
