@@ -10,6 +10,7 @@ import typer
 
 from platemark import files
 from platemark.cli import fetch_many, fetching, media, output
+from platemark.cli.capturing import load_statement
 from platemark.cli.connect import Connection, load_trust
 from platemark.cli.fetching import Chosen, Found, Opening
 from platemark.cli.frames import Frame, with_frames
@@ -30,9 +31,14 @@ from platemark.files import FileError
 from platemark.report import format_time
 
 if TYPE_CHECKING:
+    from platemark.evidence import Evidence
+    from platemark.rungs import Measurement
+    from platemark.trust import Trust as Trusted
     from platemark.verdict import Verdict
 
 __all__ = ["fetch", "lookup"]
+
+_STATEMENT = ".statement"
 
 Image = Annotated[Path, typer.Argument(metavar="IMAGE", help="A DICOM, PNG, JPEG or TIFF file.")]
 
@@ -79,7 +85,7 @@ def lookup(
 def fetch(
     image: Annotated[
         Path | None,
-        typer.Argument(metavar="IMAGE_OR_FOLDER", help="An image, or a folder, of which each image is meant."),
+        typer.Argument(metavar="IMAGE_OR_FOLDER", help="An image; a folder of them; or a signed statement."),
     ] = None,
     *,
     out: Annotated[
@@ -128,6 +134,9 @@ def fetch(
     --study, for whoever keeps the vault: the evidence of every capture of a study, with its study, series and SOP
     Instance UID opened, so that `platemark verify FOLDER --evidence DIR` names images that are missing.
 
+    A signed statement instead of an image (FILE.statement): its evidence, such as that of an attestation, for
+    `platemark verify --also`.
+
     Attributes (patient, device, times) stay closed unless you open them here, one by one.
 
     Examples:
@@ -135,6 +144,7 @@ def fetch(
       platemark fetch scan.dcm --disclose technologist,acquisition_datetime --out for-court.evidence
       platemark fetch scan.dcm --disclose-header
       platemark fetch cine.dcm --frame 3 --disclose-header
+      platemark fetch scan.dcm.attest.statement
       platemark fetch patient-cd/ --out evidence/ --disclose-header
       platemark fetch --study 1.2.840.99.7 --vault vault/ --vault-key vault.pem --out evidence/
     """
@@ -164,20 +174,51 @@ def fetch(
             raise typer.BadParameter("--index and --disclosure are about one image, not about a folder")
         fetch_many.fetch_folder(image, connection, opening, out=out, force=force, as_json=as_json)
         return
-    own = media.beside(image)
-    target = out or own.evidence
-    if target.exists() and not force:
-        raise FileError(f"{target}: exists already; --force replaces it")
+    one = _One(image, disclosure, opening, out=out, force=force)
+    if image.suffix == _STATEMENT:
+        if index is not None or frame:
+            raise typer.BadParameter("--index and --frame are about an image, not about a statement")
+        with connection.open() as client:
+            evidence = one.opened(Chosen(one.statement()).evidence(client))
+        verdict = one.keep(evidence, None, trusted)
+        _report(verdict, one.target, (), as_json=as_json)
+        return
     measured = fetching.measured(image)
     with connection.open() as client:
-        chosen = Chosen(index) if index is not None else fetching.choose(client, own, measured)
-        evidence = chosen.evidence(client)
-    evidence = with_frames(fetching.opened(evidence, disclosure or own.disclosure, opening), measured, frame)
-    verdict, content = fetching.checked(evidence, measured, trusted)
-    files.replace(target, content)
-    _report(verdict, target, chosen.found, as_json=as_json)
+        chosen = Chosen(index) if index is not None else fetching.choose(client, one.own, measured)
+        evidence = one.opened(chosen.evidence(client))
+    verdict = one.keep(with_frames(evidence, measured, frame), measured, trusted)
+    _report(verdict, one.target, chosen.found, as_json=as_json)
     if fetching.differs(verdict):
         raise typer.Exit(1)
+
+
+class _One:
+    """The evidence of one record: of an image, or of the statement in a file."""
+
+    def __init__(self, path: Path, disclosure: Path | None, opening: Opening, *, out: Path | None, force: bool) -> None:
+        self._path, self._opening = path, opening
+        self.own = media.beside(path.with_suffix("") if path.suffix == _STATEMENT else path)
+        self.target = out or self.own.evidence
+        self._disclosure = disclosure or self.own.disclosure
+        if self.target.exists() and not force:
+            raise FileError(f"{self.target}: exists already; --force replaces it")
+
+    def statement(self) -> bytes:
+        """The id of the statement in the file. Raises FileError, FormatError."""
+        signed = load_statement(self._path).statement
+        assert signed is not None
+        return signed.id
+
+    def opened(self, evidence: Evidence) -> Evidence:
+        """With the attributes that were asked for."""
+        return fetching.opened(evidence, self._disclosure, self._opening)
+
+    def keep(self, evidence: Evidence, measured: Measurement | None, trusted: Trusted | None) -> Verdict:
+        """Write the evidence once it was checked; what the check said."""
+        verdict, content = fetching.checked(evidence, measured, trusted)
+        files.replace(self.target, content)
+        return verdict
 
 
 def _show(found: Iterable[Found]) -> None:
