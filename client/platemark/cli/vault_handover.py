@@ -131,8 +131,9 @@ def release(
 ) -> None:
     """Answer a request: open exactly what it asks for, and record that as custody, before anything leaves.
 
-    The capture has to be known: to the ledger, which is asked unless --spool is given; by --evidence under --trust; or by
-    its signer among --signers. Exit code 1 when the request is refused; the reason is one line, and nothing was opened.
+    The capture has to be known: to the ledger, which is asked unless --spool is given; to the vault, if its writer noted
+    the statement; by --evidence under --trust; or by its signer among --signers. Exit code 1 when the request is refused;
+    the reason is one line, and nothing was opened.
 
     Example:
       platemark vault release scan.request --vault vault --vault-key vault.pem --key operator.pem
@@ -159,9 +160,10 @@ def release(
         open_vault(vault, vault_key, vault_passphrase_file) as opened,
         recording(connection, spool=spool, log=log) as recorder,
     ):
+        noted = handover.is_noted(asked, opened)
         if recorder.client is not None:
             recorder.require_logged(asked.capture.id)
-        elif not proven:
+        elif not (proven or noted):
             raise RequestRefusedError(
                 "nothing shows that the capture it names was registered: give --signers, or --evidence with --trust"
             )
