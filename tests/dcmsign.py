@@ -48,10 +48,10 @@ def _private_key(kind: str) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(_CURVES[kind])
 
 
-def key_files(directory: Path, kind: str, *, name: str = "Scanner", years: int = 20) -> KeyFiles:
+def key_files(directory: Path, kind: str, *, name: str = "", years: int = 20) -> KeyFiles:
     """A key of `kind`, the same in every call of one run, and a certificate for `name`, valid from 2020."""
     private = _private_key(kind)
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name or f"Scanner {kind}")])
     begin = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
     certificate = (
         x509.CertificateBuilder()

@@ -92,6 +92,9 @@ def _lines(checked: Checked) -> Iterator[str]:
     if checked.timestamp is not None:
         word = {True: "PASS", False: "FAIL", None: "NOT CHECKED"}[checked.timestamp.good]
         yield f"  time stamp   {word}: {printable(checked.timestamp.reason)}"
+    if checked.integrity is not Integrity.HOLDS:
+        yield f"  claims       {len(checked.covered)} elements"
+        return
     yield f"  covers       {len(checked.covered)} elements"
     yield f"  NOT covered  {tag_list(checked.uncovered) or 'nothing that is there now; elements can be added'}"
     if checked.absent:

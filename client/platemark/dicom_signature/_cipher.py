@@ -112,12 +112,18 @@ def value(key: object, stored: bytes) -> bytes:
 
 
 def sign(key: PrivateKey, mac: Mac, hashed: bytes) -> bytes:
-    """The Signature value without padding, over a MAC."""
+    """The Signature value over a MAC, without padding.
+
+    An ECDSA signature is made again until its DER has even length: DCMTK 3.6.7 cannot check one of P-521 that is padded.
+    """
     assert mac.hash is not None
     assert not mac.weak
     if isinstance(key, rsa.RSAPrivateKey):
         return key.sign(hashed, padding.PKCS1v15(), Prehashed(mac.hash))
-    return key.sign(hashed, ec.ECDSA(Prehashed(mac.hash)))
+    while True:
+        made = key.sign(hashed, ec.ECDSA(Prehashed(mac.hash)))
+        if len(made) % 2 == 0:
+            return made
 
 
 def verify(key: PublicKey, mac: Mac, hashed: bytes, signature: bytes) -> bool:

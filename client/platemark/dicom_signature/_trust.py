@@ -16,7 +16,7 @@ from platemark.der import INTEGER, SEQUENCE, element, nodes, single
 from platemark.dicom_signature._cipher import trim
 from platemark.errors import TimeStampError, UnprovenTimeError
 from platemark.instant import format_time
-from platemark.timestamp import Authority, check_response, verify_response
+from platemark.timestamp import CLOCKS_NS, Authority, check_response, verify_response
 
 __all__ = [
     "Judged",
@@ -96,11 +96,11 @@ def judge_certificate(
         at = proven_ns if proven_ns is not None else stated_ns
         if at is None:
             return Judged(None, "the time of the signature cannot be read")
-        if proven_ns is None and at > now_ns:
+        if proven_ns is None and at > now_ns + CLOCKS_NS:
             return Judged(None, "the stated time of the signature lies in the future")
         check_dates(path, at)
         if proven_ns is None:
-            check_dates(path, now_ns)
+            check_dates(path, max(at, now_ns))
     except TimeStampError as error:
         return Judged(None, _plain(error))
     words = "at the certified time" if proven_ns is not None else "at the stated time and now"
