@@ -19,14 +19,6 @@ from platemark.capture._file_meta import read_file_meta
 from platemark.capture._mac_stream import MacStream, mac_stream
 
 UNDEFINED = 0xFFFFFFFF
-OPERATIONS = {
-    "as it is": None,
-    "explicit": ("dcmconv", "+te"),
-    "implicit": ("dcmconv", "+ti", "-e"),
-    "big endian": ("dcmconv", "+tb"),
-    "deflated": ("dcmconv", "+td"),
-    "run lengths": ("dcmcrle",),
-}
 # What dcmtk reads more kindly than we do.
 REFUSED = {"winter.dcm": "appears twice", "meta_missing_tsyntax.dcm": "no transfer syntax"}
 
@@ -59,7 +51,7 @@ def bytes_of(data: bytes) -> bytes:
 def compare(path: Path, operation: str, directory: Path, keys: dcmsign.KeyFiles) -> bool:
     """Compare one image in one encoding; False when dcmtk cannot make or sign it."""
     source, dump, out = directory / "source.dcm", directory / "dump", directory / "out.dcm"
-    if (command := OPERATIONS[operation]) is None:
+    if (command := dcmsign.OPERATIONS[operation]) is None:
         source.write_bytes(path.read_bytes())
     elif dcmsign.run(*command, path, source).returncode:
         return False  # such as compressed data that dcmconv does not decompress
@@ -84,13 +76,13 @@ def test_every_image_gives_the_bytes_of_dcmsign(require: Callable[[str], Path], 
     """For every image of pydicom and pydicom-data, as it is and in one more encoding, the stream is dcmsign's dump."""
     require("dcmsign")
     keys = dcmsign.key_files(tmp_path, "p256")
-    as_is, *others = OPERATIONS
+    as_is, *others = dcmsign.OPERATIONS
     for_each = [(path, each) for i, path in enumerate(image_files()) for each in (as_is, others[i % len(others)])]
     assert sum(compare(*case, tmp_path, keys) for case in for_each) > 250
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", dcmsign.OPERATIONS)
 def test_every_image_in_every_encoding(require: Callable[[str], Path], tmp_path: Path, operation: str) -> None:
     """The same in each of the six encodings."""
     require("dcmsign")

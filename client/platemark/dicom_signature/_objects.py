@@ -60,8 +60,8 @@ class DicomObject:
 def open_object(path: str | os.PathLike[str]) -> Iterator[DicomObject]:
     """The object in `path`, for as long as the context lasts.
 
-    Raises DicomSignatureError: no DICOM file, malformed, too large once inflated, changed meanwhile, in implicit VR without
-    the dictionary; CaptureError for what is no readable regular file.
+    Raises DicomSignatureError: no DICOM file, malformed, too large once inflated, or in implicit VR and the dictionary is
+    not installed; CaptureError for what is no readable regular file.
     """
     whole, facts = open_regular(path)
     if whole.read(132)[128:] != b"DICM":
@@ -82,7 +82,6 @@ def open_object(path: str | os.PathLike[str]) -> Iterator[DicomObject]:
                 require_unchanged(path, whole, facts)
 
             yield DicomObject(whole, meta, file, start, end, top, below, vr_of, settled)
-            settled()
     except (MalformedError, UndefinedRungError, NoCodecError) as error:
         raise DicomSignatureError(f"{path}: {error}") from error
     except MemoryError as error:

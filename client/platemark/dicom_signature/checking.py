@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from platemark.capture._elements import name_of
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from platemark.dicom_signature._levels import Level
     from platemark.dicom_signature._objects import DicomObject
 
-__all__ = ["Checked", "Integrity", "Roots", "Signer", "check"]
+__all__ = ["Checked", "Integrity", "Roots", "Signer", "check", "signer_of"]
 
 
 class Integrity(StrEnum):
@@ -109,11 +110,13 @@ def check(path: str | os.PathLike[str], *, roots: Roots, now_ns: int, weak: bool
     """
     with open_object(path) as opened:
         levels = [level for level in (opened.top, *opened.below) if SIGNATURES in level.sequences]
-        return [
+        results = [
             _check(opened, level, stored, roots=roots, now_ns=now_ns, weak=weak)
             for level in levels
             for stored in read_signatures(opened.file, level)
         ]
+        opened.settled()
+        return results
 
 
 def _check(opened: DicomObject, level: Level, stored: Stored, *, roots: Roots, now_ns: int, weak: bool) -> Checked:
@@ -167,7 +170,7 @@ def _check(opened: DicomObject, level: Level, stored: Stored, *, roots: Roots, n
     return result(
         integrity,
         reason,
-        signer=_signer(certificate),
+        signer=signer_of(certificate),
         certificate=believed,
         timestamp=stamped,
         covered=tuple(covered),
@@ -178,9 +181,8 @@ def _check(opened: DicomObject, level: Level, stored: Stored, *, roots: Roots, n
     )
 
 
-def _signer(certificate: x509.Certificate) -> Signer:
-    from cryptography.hazmat.primitives import hashes
-
+def signer_of(certificate: x509.Certificate) -> Signer:
+    """What the certificate says of itself."""
     return Signer(
         certificate.subject.rfc4514_string(),
         certificate.issuer.rfc4514_string(),
