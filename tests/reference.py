@@ -9,19 +9,19 @@ from collections.abc import Sequence
 __all__ = ["consistency_path", "inclusion_path", "leaf", "root"]
 
 
-def leaf(entry: bytes) -> bytes:
-    """The hash of one entry: SHA-256(0x00 || entry)."""
-    return hashlib.sha256(b"\x00" + entry).digest()
+def leaf(entry: bytes, algorithm: str = "sha256") -> bytes:
+    """The hash of one entry: H(0x00 || entry)."""
+    return hashlib.new(algorithm, b"\x00" + entry).digest()
 
 
-def root(leaves: Sequence[bytes]) -> bytes:
+def root(leaves: Sequence[bytes], algorithm: str = "sha256") -> bytes:
     """MTH(D[n]) of 2.1.1."""
     if not leaves:
-        return hashlib.sha256(b"").digest()
+        return hashlib.new(algorithm, b"").digest()
     if len(leaves) == 1:
         return leaves[0]
     k = _split(len(leaves))
-    return hashlib.sha256(b"\x01" + root(leaves[:k]) + root(leaves[k:])).digest()
+    return hashlib.new(algorithm, b"\x01" + root(leaves[:k], algorithm) + root(leaves[k:], algorithm)).digest()
 
 
 def inclusion_path(leaves: Sequence[bytes], index: int) -> list[bytes]:

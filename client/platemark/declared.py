@@ -28,7 +28,7 @@ DECLARED = (
 )
 """The attributes by which an object tells of its own making, in the order of a report."""
 
-_WHOLE_HEADER = frozenset({"file", "dataset", "content"})
+_WHOLE_HEADER = frozenset({"file", "dataset"})
 _MEANINGS = {"ORIGINAL": "acquired", "DERIVED": "derived"}
 
 
@@ -39,10 +39,11 @@ def declared(rung: str | None, image: Measurement | None, disclosed: Mapping[str
     """
     if rung is None or image is None:
         return {}
+    whole = rung in _WHOLE_HEADER or (rung == "content" and image.content_covers_header)
     covered = {
         name: image.attributes.get(name)
         for name in DECLARED
-        if rung in _WHOLE_HEADER or (name in disclosed and disclosed[name] == image.attributes.get(name))
+        if whole or (name in disclosed and disclosed[name] == image.attributes.get(name))
     }
     return {name: value for name, value in covered.items() if isinstance(value, str)}
 

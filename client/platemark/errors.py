@@ -14,7 +14,7 @@ PlatemarkError                 the root; `str()` is one sentence for a person, `
 │   │   └── UnsupportedReceiptError  a receipt over a data structure that this release does not know
 │   ├── WitnessPolicyError     not a witness policy (proto/log.md section 8); `field` names the line
 │   ├── EvidenceError          not an evidence bundle, or one past its limits (proto/evidence.md)
-│   ├── ArchiveError           a ZIP file of images or evidence that is refused (proto/evidence.md section 7)
+│   ├── ArchiveError           a ZIP file of images or evidence that is refused (proto/evidence.md section 8)
 │   ├── TrustError             a trust file that cannot be used (proto/evidence.md)
 │   ├── VaultFormatError       a sealed disclosure, request or release that proto/vault.md refuses
 │   └── TimeStampError         a time stamp that proves nothing, and why (proto/time.md)

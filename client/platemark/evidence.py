@@ -51,6 +51,7 @@ _SINGLE = frozenset(
         "README.txt",
         "conditions.cbor",
         "disclosure.cbor",
+        "frames.cbor",
         "keystate/leaf.cbor",
         "proof.tlog-proof",
         "statement.cose",
@@ -125,8 +126,7 @@ class Evidence:
     `enrolments[0]` enrols the record's key, each next one its predecessor's registrar; `policies` are all policy
     statements of the log in log order, leaf 0 first. `revocation` is empty, or the statement that revoked the record's
     key followed by the enrolments of its registrar as in `enrolments`. `receipts` say the same as the record's proof, in
-    COSE. `unknown` holds members of a later release,
-    which are not read.
+    COSE. `frames` proves single frames. `unknown` holds members of a later release, which are not read.
     """
 
     record: Proven
@@ -138,11 +138,16 @@ class Evidence:
     receipts: tuple[bytes, ...] = ()
     keystate: Keystate | None = None
     stamped: Stamped | None = None
+    frames: bytes | None = None
     unknown: Mapping[str, bytes] | None = None
 
     def with_disclosure(self, disclosure: bytes | None) -> Evidence:
         """The same evidence with other disclosed attributes."""
         return replace(self, disclosure=disclosure)
+
+    def with_frames(self, frames: bytes | None) -> Evidence:
+        """The same evidence with proofs of other single frames."""
+        return replace(self, frames=frames)
 
     def members(self) -> dict[str, bytes]:
         """Member name -> content, in the order of the bundle."""
@@ -155,6 +160,8 @@ class Evidence:
         }
         if self.disclosure is not None:
             members["disclosure.cbor"] = self.disclosure
+        if self.frames is not None:
+            members["frames.cbor"] = self.frames
         for folder, chain in (
             ("enrolment", self.enrolments),
             ("policy", self.policies),
@@ -202,6 +209,7 @@ def from_members(members: Mapping[str, bytes]) -> Evidence:
         receipts=_run(members, "receipt/{}.receipt"),
         keystate=_keystate(members, checkpoint),
         stamped=_stamped(members),
+        frames=members.get("frames.cbor"),
         unknown=unknown or None,
     )
 

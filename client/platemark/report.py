@@ -45,6 +45,7 @@ _FACT_TITLES = {
     "meaning": "meaning",
     "parents": "parents",
     "frames": "frames",
+    "frame": "frame shown",
     "log": "log",
     "log_id": "log id",
     "index": "leaf",

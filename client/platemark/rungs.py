@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 __all__ = [
     "DIGEST_SIZES",
+    "FRAME_RUNGS",
     "HEADER_BINDING",
     "RUNGS",
     "SHA256",
@@ -25,6 +26,9 @@ __all__ = [
 
 RUNGS = ("file", "dataset", "content", "pixels", "codestream", "messages")
 """Every rung that a statement may carry, strongest first."""
+
+FRAME_RUNGS = ("pixels", "codestream")
+"""The rungs that are trees of frames; an object has one of them at most."""
 
 SHA256 = -16
 """COSE algorithm identifier of SHA-256 (RFC 9054 section 2.1): always present in a rung."""
@@ -56,6 +60,9 @@ A measurement of a DICOM file carries every one of them, with None where the obj
 is a fact to compare, and a value added later must not slip through as unknown.
 """
 
+_IMAGE_GROUPS = (0x0028, 0x7FE0)
+"""The groups of the elements that say what the samples of an image are (PS3.3 C.7.6.3)."""
+
 AttributeValue = str | int | bytes | None
 """A normalised attribute value; None says that the object carries no value."""
 
@@ -69,10 +76,13 @@ class Measurement:
 
     `digests` holds SHA-256 and SHA-512 for every rung that could be computed; `absent` holds, for every other rung that
     this release defines for the medium, one sentence that says why not. `frames` is the number of frames under `pixels`
-    (None when the file has none or they were not counted). `uncomputed` are the absent rungs that the file may well have
-    and that could not be computed here and now: a decoder is missing, a limit was reached, the pixels do not decode; a
-    verifier must not take such a rung for one that differs. `missing_extra` names the extra of the `platemark`
-    distribution that would compute more ("dicom" or "image").
+    or `codestream` (None when the file has neither), `frame_digests` the SHA-256 digest of each, in order.
+    `encapsulated`: the object holds compressed fragments, whose borders `content` does not cover. `uncovered` are the tags
+    of the data set that `content` leaves out because their value representation is not known.
+
+    `uncomputed` are the absent rungs that the file may well have and that could not be computed here and now: a decoder
+    is missing, a limit was reached, the pixels do not decode; a verifier must not take such a rung for one that differs.
+    `missing_extra` names the extra of the `platemark` distribution that would compute more ("dicom" or "image").
     """
 
     media: str
@@ -82,6 +92,19 @@ class Measurement:
     absent: Mapping[str, str] = field(default_factory=dict)
     missing_extra: str | None = None
     uncomputed: frozenset[str] = frozenset()
+    frame_digests: tuple[bytes, ...] = field(default=(), repr=False)
+    encapsulated: bool = False
+    uncovered: frozenset[int] = frozenset()
+
+    @property
+    def content_alone(self) -> bool:
+        """Whether equal `content` is a match without an equal rung of frames: it covers the whole image."""
+        return not self.encapsulated and not any(tag >> 16 in _IMAGE_GROUPS for tag in self.uncovered)
+
+    @property
+    def content_covers_header(self) -> bool:
+        """Whether `content` covers every standard element; the binding of a header has no private one."""
+        return all(tag >> 16 & 1 for tag in self.uncovered)
 
 
 @dataclass(frozen=True)
@@ -97,18 +120,22 @@ class Match:
     conflict: str | None = None
 
 
-def strongest_match(measured: Digests, recorded: Digests) -> Match:
-    """Compare what was measured with what was recorded, rung by rung, strongest first.
+def strongest_match(measured: Digests, recorded: Digests, *, content_alone: bool = True) -> Match:
+    """Compare what was measured with what was recorded, rung by rung, strongest first (rules R1 to R4).
 
-    A rung matches when both sides carry SHA-256 and every hash algorithm that both sides carry agrees. Rungs that are
-    not in RUNGS are ignored: a later release may define more.
+    A rung matches when both sides carry SHA-256 and every hash algorithm that both sides carry agrees. Without
+    `content_alone` (of the Measurement) `content` matches only beside frames that agree.
+    Rungs that are not in RUNGS are ignored: a later release may define more.
     """
-    best: str | None = None
+    equal: dict[str, bool] = {}
     for rung in RUNGS:
         ours, theirs = measured.get(rung, {}), recorded.get(rung, {})
         verdicts = {algorithm: ours[algorithm] == theirs[algorithm] for algorithm in ours.keys() & theirs.keys()}
         if len(set(verdicts.values())) > 1:
             return Match(None, conflict=rung)
-        if best is None and verdicts.get(SHA256, False):
-            best = rung
-    return Match(best)
+        if SHA256 in verdicts:
+            equal[rung] = verdicts[SHA256]
+    frames = [equal[rung] for rung in FRAME_RUNGS if rung in equal]
+    if not content_alone and not (frames and all(frames)):
+        equal.pop("content", None)
+    return Match(next((rung for rung in RUNGS if equal.get(rung)), None))

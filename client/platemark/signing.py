@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from platemark import attributes
 from platemark.declared import derivation
 from platemark.errors import AttributeTreeError, CaptureError, StatementError
+from platemark.rungs import RUNGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,7 +102,7 @@ def require_complete(path: str, measurement: Measurement) -> None:
 
     Whoever checks a re-encoded copy later would need the digest that this machine could not compute.
     """
-    for rung in sorted(measurement.uncomputed):
+    for rung in sorted(measurement.uncomputed, key=RUNGS.index):
         raise CaptureError(path, f"rung {rung} could not be computed: {measurement.absent[rung]}")
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn, cast
 
-from platemark import attributes, keyrule, lineage, statement, tlog_proof
+from platemark import keyrule, lineage, statement, tlog_proof
 from platemark.agreement import check_receipt
 from platemark.comparison import check_header, check_image
 from platemark.declared import declared
+from platemark.disclosed import Disclosed, open_disclosed
 from platemark.errors import FormatError, PlatemarkError, UnknownKindError
 from platemark.keys import ALGORITHM_NAMES
 from platemark.merkle import leaf_hash
@@ -22,7 +23,6 @@ from platemark.verdict import FAIL, NOT_CHECKED, PASS, TITLES, Check, Verdict, c
 from platemark.witnessed import check_witnesses
 
 if TYPE_CHECKING:
-    from platemark.attributes import AttributeValue
     from platemark.evidence import Evidence
     from platemark.lineage import KeyRecord, Policies, Positioned
     from platemark.rungs import Measurement
@@ -51,7 +51,7 @@ class _Verification:
         self, evidence: Evidence, trust: Trust | None, image: Measurement | None, at: int, disclosure: bytes | None
     ) -> None:
         self.evidence, self.trust, self.image, self.at = evidence, trust, image, at
-        self.shown = tuple(each for each in (evidence.disclosure, disclosure) if each is not None)
+        self.handed_over = disclosure
         self.checks: dict[int, Check] = {}
         self.believed = False
         self.asked: frozenset[int] = frozenset()
@@ -59,7 +59,7 @@ class _Verification:
 
     def run(self) -> Verdict:
         record: Statement | None = None
-        disclosed: dict[str, AttributeValue] = {}
+        disclosed: Disclosed | None = None
         rung: str | None = None
         try:
             record = self._statement()
@@ -67,7 +67,8 @@ class _Verification:
         except _StoppedError:
             pass
         if record is not None:
-            disclosed = self._disclosure(record)
+            disclosed = open_disclosed(self.evidence, record, self.handed_over)
+            self.checks[13] = disclosed.check
             rung = self._image(record, disclosed)
         self._chain()
         for number in TITLES:
@@ -84,8 +85,8 @@ class _Verification:
             at=self.at,
             conditions=self.evidence.conditions,
             facts=facts,
-            disclosed=disclosed if facts else {},
-            object_says=declared(rung, self.image, disclosed) if facts else {},
+            disclosed=disclosed.attributes if disclosed and facts else {},
+            object_says=declared(rung, self.image, disclosed.attributes) if disclosed and facts else {},
             unread=tuple(self.evidence.unknown or ()),
         )
 
@@ -270,29 +271,18 @@ class _Verification:
         reported = ", ".join(self.evidence.conditions) or "no condition"
         self._note(12, NOT_CHECKED, f"the ledger reported {reported}; an audit of the log would prove it")
 
-    def _disclosure(self, record: Statement) -> dict[str, AttributeValue]:
-        """13: every shown attribute belongs to the attribute root that the record signed."""
-        root = record.payload.get("attributes")
-        if not self.shown or not isinstance(root, bytes):
-            self._note(13, NOT_CHECKED, "no attribute was disclosed")
-            return {}
-        disclosed: dict[str, AttributeValue] = {}
-        try:
-            for each in self.shown:
-                disclosed |= attributes.decode_disclosure(each).verified(root)
-        except PlatemarkError as error:
-            self._note(13, FAIL, str(error))
-            return {}
-        self._note(13, PASS, f"{len(disclosed)} disclosed attributes are the ones that were signed")
-        return disclosed
-
-    def _image(self, record: Statement, disclosed: dict[str, AttributeValue]) -> str | None:
-        """14 and 15: the image is the recorded one, and its header too."""
-        self.checks[14], rung = check_image(record, self.image)
-        if rung is not None and self.image is not None:
+    def _image(self, record: Statement, disclosed: Disclosed) -> str | None:
+        """14 and 15: the image is the recorded one, or frames of it, and its header too."""
+        found = check_image(record, self.image, disclosed.frames)
+        self.checks[14] = found.check
+        if found.rung is not None and self.image is not None:
             accept = self.trust.accept_pixels if self.trust else False
-            self.checks[15] = check_header(rung, self.image, disclosed, accept_pixels=accept)
-        return rung
+            self.checks[15] = check_header(
+                found.rung, self.image, disclosed.attributes, accept_pixels=accept, shown=found.shown
+            )
+        if found.shown is not None:
+            self.facts |= {"frame": found.shown.numbers}
+        return found.rung
 
     def _pass(self, number: int, reason: str) -> None:
         """PASS, but only under a log that the trust file names."""

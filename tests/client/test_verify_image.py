@@ -199,17 +199,87 @@ def test_dicom_codestreams_need_the_header_too() -> None:
     assert _judge(image, *recorded, disclosure=WHOLE).result == MATCHES_RECORD
 
 
+# --- content ----------------------------------------------------------------------------------------
+
+PIXEL_DATA, LATERALITY, PRIVATE = 0x7FE00010, 0x00200060, 0x00091001
+FRAMES = ("pixels", "codestream")
+
+
+@pytest.mark.parametrize("frames", FRAMES)
+@pytest.mark.parametrize("doubt", [{"encapsulated": True}, {"uncovered": frozenset({PIXEL_DATA})}])
+def test_content_of_compressed_frames_never_matches_beside_frames_that_differ(
+    frames: str, doubt: dict[str, Any]
+) -> None:
+    """The borders of fragments are ambiguous in `content`: moved ones leave it equal and change the frames."""
+    image = replace(_image("content", differing=("file", "dataset", frames)), **doubt)
+    verdict = _judge(image, "file", "dataset", "content", frames)
+    assert (verdict.result, verdict.rung) == (DOES_NOT_MATCH, None)
+
+
+@pytest.mark.parametrize("frames", FRAMES)
+def test_content_of_compressed_frames_matches_beside_equal_frames(frames: str) -> None:
+    """With the frames equal too, `content` is named, and it covers the header."""
+    image = replace(_image("content", frames, differing=("file", "dataset")), encapsulated=True)
+    verdict = _judge(image, "file", "dataset", "content", frames)
+    assert (verdict.result, verdict.rung, letters(verdict)[13:]) == (MATCHES_RECORD, "content", "PP")
+
+
+@pytest.mark.parametrize("doubt", [{"encapsulated": True}, {"uncovered": frozenset({PIXEL_DATA})}])
+def test_content_of_compressed_frames_alone_is_inconclusive(doubt: dict[str, Any]) -> None:
+    """Where no rung of frames is recorded, or this machine cannot compute it, equal `content` settles nothing."""
+    image = replace(_image("content", differing=("file", "dataset")), **doubt)
+    verdict = _judge(image, "file", "dataset", "content")
+    assert (verdict.result, verdict.rung, letters(verdict)[13]) == (INCONCLUSIVE, None, "N")
+    assert "no recorded rung proves" in verdict.reason
+    missing = replace(_image("content", differing=("file",), uncomputed=frozenset({"pixels"})), **doubt)
+    assert (_judge(missing).result, _judge(missing).rung) == (INCONCLUSIVE, None)
+    assert "rung pixels is recorded and could not be computed here" in _judge(missing).reason
+
+
+def test_content_that_differs_settles_nothing_where_elements_lost_their_type() -> None:
+    """A private element of implicit VR is not covered: the original may have covered it."""
+    image = _image(differing=("file", "dataset", "content"))
+    recorded = ("file", "dataset", "content")
+    assert _judge(image, *recorded).result == DOES_NOT_MATCH
+    lost = _judge(replace(image, uncovered=frozenset({PRIVATE})), *recorded)
+    assert (lost.result, letters(lost)[13]) == (INCONCLUSIVE, "N")
+    assert "does not cover elements whose type the encoding lost ((0009,1001))" in lost.reason
+
+
+def test_content_clears_no_header_of_which_it_leaves_elements_out() -> None:
+    """A standard element of unknown type is not covered: the header binding has to be opened, as for pixels."""
+    image = _image("content", "pixels", differing=("file", "dataset"))
+    for uncovered, result in ((PRIVATE, MATCHES_RECORD), (LATERALITY, INCONCLUSIVE)):
+        verdict = _judge(replace(image, uncovered=frozenset({uncovered})))
+        assert (verdict.result, verdict.rung) == (result, "content")
+    doubtful = replace(image, uncovered=frozenset({LATERALITY}))
+    assert "the content matches, the header is not proven" in _judge(doubtful).reason
+    assert _judge(doubtful, disclosure=WHOLE).result == MATCHES_RECORD
+    moved = replace(doubtful, attributes={**HEADER, "laterality": "R"})
+    assert _judge(moved, disclosure=WHOLE).result == DOES_NOT_MATCH
+
+
 # --- what could not be computed -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rung", ["content", "pixels"])
-def test_a_missing_decoder_is_inconclusive(rung: str) -> None:
+@pytest.mark.parametrize(("rung", "recorded"), [("content", DICOM_RUNGS[:3]), ("pixels", DICOM_RUNGS)])
+def test_a_missing_decoder_is_inconclusive(rung: str, recorded: tuple[str, ...]) -> None:
     """Where a recorded rung could not be computed, no match is no result: the reason is the measurement's."""
-    differing = tuple(each for each in DICOM_RUNGS if each != rung)
+    differing = tuple(each for each in recorded if each != rung)
     image = _image(differing=differing, uncomputed=frozenset({rung}))
-    verdict = _judge(image)
+    verdict = _judge(image, *recorded)
     assert (verdict.result, letters(verdict)) == (INCONCLUSIVE, "PPPPPPPPNNNNNNN")
     assert verdict.reason == f"rung {rung} is recorded and could not be computed here: the decoder is not installed"
+
+
+@pytest.mark.parametrize("rung", ["dataset", "content"])
+@pytest.mark.parametrize("frames", ["pixels", "codestream"])
+def test_frames_that_differ_settle_what_could_not_be_computed(rung: str, frames: str) -> None:
+    """Whatever rung is missing here, it covers the frames too: where they differ, it would differ."""
+    recorded = ("file", "dataset", "content", frames)
+    differing = tuple(each for each in recorded if each != rung)
+    image = _image(differing=differing, uncomputed=frozenset({rung}))
+    assert _judge(image, *recorded).result == DOES_NOT_MATCH
 
 
 def test_a_missing_decoder_of_another_kind_of_picture_is_inconclusive() -> None:

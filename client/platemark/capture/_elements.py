@@ -15,15 +15,29 @@ from platemark.capture._faults import MalformedError
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-__all__ = ["PIXEL_TAGS", "UNDEFINED", "DataSet", "Element", "Walker", "name_of"]
+__all__ = [
+    "ITEM",
+    "ITEM_END",
+    "LONG",
+    "MAX_DEPTH",
+    "PIXEL_DATA",
+    "PIXEL_TAGS",
+    "SEQUENCE_END",
+    "SHORT",
+    "UNDEFINED",
+    "DataSet",
+    "Element",
+    "Walker",
+    "name_of",
+]
 
 UNDEFINED = 0xFFFFFFFF
 PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 0x7FE00009
 PIXEL_TAGS = (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA)
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
-_LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
-_MAX_DEPTH = 32
+ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+MAX_DEPTH = 32
 _MAX_ELEMENTS = 4_000_000
 _MAX_VALUE = 1 << 16
 
@@ -53,7 +67,8 @@ class Walker:
     """Walks one data set from `start` to `end` (exclusive) of `file`.
 
     Only elements whose tag is in `wanted` are kept; other sequences are skipped or stepped through. Every length is
-    checked against the bytes that are there before it is used. Raises MalformedError.
+    checked against the bytes that are there before it is used. Raises MalformedError. After `walk`, `fragmented` says
+    whether any pixel data, of an icon too, is encapsulated.
     """
 
     def __init__(
@@ -64,6 +79,7 @@ class Walker:
         self._explicit = explicit
         self._order = "<" if little else ">"
         self._budget = _MAX_ELEMENTS
+        self.fragmented = False
         file.seek(start)
 
     def walk(self) -> DataSet:
@@ -92,7 +108,7 @@ class Walker:
         seen: set[int] = set()
         while self._position < end:
             tag = self._tag(end)
-            if tag == _ITEM_END and delimited:
+            if tag == ITEM_END and delimited:
                 self._length_zero(end)
                 return found
             if tag >> 16 == 0xFFFE:
@@ -133,18 +149,18 @@ class Walker:
         self, tag: int, end: int, depth: int, vr: bytes, *, delimited: bool, keep: bool
     ) -> tuple[DataSet, ...]:
         """The items of a sequence (PS3.5 7.5); inside UN they are implicit VR little endian (PS3.5 6.2.2 note 2)."""
-        if depth >= _MAX_DEPTH:
-            raise MalformedError(f"sequences are nested more than {_MAX_DEPTH} deep at {name_of(tag)}")
+        if depth >= MAX_DEPTH:
+            raise MalformedError(f"sequences are nested more than {MAX_DEPTH} deep at {name_of(tag)}")
         encoding = self._explicit, self._order
         if vr == b"UN":
             self._explicit, self._order = False, "<"
         items: list[DataSet] = []
         while self._position < end:
             marker = self._tag(end)
-            if marker == _SEQUENCE_END and delimited:
+            if marker == SEQUENCE_END and delimited:
                 self._length_zero(end)
                 break
-            if marker != _ITEM:
+            if marker != ITEM:
                 raise MalformedError(f"{name_of(marker)} where an item of {name_of(tag)} was expected")
             length = self._u32(end)
             if length == UNDEFINED:
@@ -162,15 +178,16 @@ class Walker:
 
     def _fragments(self, end: int) -> tuple[tuple[int, int], ...]:
         """Offset and length of every item of encapsulated pixel data, the offset table first (PS3.5 A.4)."""
+        self.fragmented = True
         fragments: list[tuple[int, int]] = []
         while True:
             if self._position >= end:
                 raise MalformedError("truncated within the encapsulated pixel data")
             marker = self._tag(end)
-            if marker == _SEQUENCE_END:
+            if marker == SEQUENCE_END:
                 self._length_zero(end)
                 break
-            if marker != _ITEM:
+            if marker != ITEM:
                 raise MalformedError(f"{name_of(marker)} where a fragment of pixel data was expected")
             length = self._u32(end)
             self._fits(PIXEL_DATA, length, end)
@@ -184,9 +201,9 @@ class Walker:
         if not self._explicit:
             return b"", self._u32(end)
         vr = self._read(2, end)
-        if vr in _SHORT:
+        if vr in SHORT:
             return vr, int(struct.unpack(self._order + "H", self._read(2, end))[0])
-        if vr in _LONG:
+        if vr in LONG:
             self._read(2, end)
             return vr, self._u32(end)
         raise MalformedError(f"{name_of(tag)} at byte {self._position - 6} has no known value representation")

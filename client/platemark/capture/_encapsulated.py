@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from platemark.capture._elements import DataSet, Walker
     from platemark.capture._limits import Limits
 
-__all__ = ["frame_spans", "read_codestreams"]
+__all__ = ["VIDEO", "Span", "frame_spans", "read_codestreams", "read_span", "trimmed"]
 
 _EXTENDED_OFFSETS = 0x7FE00001
 _END = b"\xff\xd9"
+_JPEG_STARTS = (b"\xff\xd8", b"\xff\x4f")
+_BLOCK = 1 << 20
+VIDEO = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))
+"""Transfer syntaxes of MPEG-2, MPEG-4 AVC and HEVC begin so: all frames are one codestream (PS3.5 8.2.5 to 8.2.9)."""
 Span = tuple[tuple[int, int], ...]
 """Offset in the file and length of each fragment of one frame."""
 
@@ -60,6 +64,66 @@ def read_codestreams(file: BinaryIO, spans: list[Span], limits: Limits) -> Itera
         if len(codestream) != length:
             raise MalformedError("truncated within the pixel data")
         yield codestream
+
+
+def read_span(file: BinaryIO, span: Span) -> Iterator[bytes]:
+    """The bytes of a span in blocks of at most 1 MiB."""
+    for offset, length in span:
+        file.seek(offset)
+        remaining = length
+        while remaining:
+            block = file.read(min(remaining, _BLOCK))
+            if not block:
+                raise MalformedError("truncated within the pixel data")
+            remaining -= len(block)
+            yield block
+
+
+def trimmed(file: BinaryIO, span: Span) -> Span:
+    """The span without its padding: a codestream, as `codestream` digests it. Raises MalformedError when nothing is left.
+
+    One byte after the end marker of a JPEG or JPEG 2000 codestream, whatever its value; else trailing zeros (PS3.5 A.4).
+    """
+    length = sum(count for _, count in span)
+    if _slice(file, span, 0, 2) in _JPEG_STARTS and _slice(file, span, length - 3, length - 1) == _END:
+        return _cut(span, length - 1)
+    return _without_zeros(file, span)
+
+
+def _without_zeros(file: BinaryIO, span: Span) -> Span:
+    kept = list(span)
+    while kept:
+        offset, count = kept.pop()
+        while count:
+            start = max(0, count - _BLOCK)
+            file.seek(offset + start)
+            data = file.read(count - start).rstrip(b"\0")
+            if data:
+                return (*kept, (offset, start + len(data)))
+            count = start
+    raise MalformedError("a compressed frame is empty")
+
+
+def _slice(file: BinaryIO, span: Span, start: int, end: int) -> bytes:
+    """Bytes `start` (not below 0) to `end` (exclusive) of a span; no more than there are."""
+    parts = []
+    position = 0
+    for offset, count in span:
+        first, last = max(start, position), min(end, position + count)
+        if first < last:
+            file.seek(offset + first - position)
+            parts.append(file.read(last - first))
+        position += count
+    return b"".join(parts)
+
+
+def _cut(span: Span, length: int) -> Span:
+    """The first `length` bytes of a span."""
+    kept = []
+    for offset, count in span:
+        kept.append((offset, min(count, length)))
+        length -= kept[-1][1]
+    return tuple(kept)
 
 
 def _offsets(

@@ -17,9 +17,10 @@ from platemark.errors import CaptureError, DecodeError, NotAnImageError
 from platemark.rungs import Measurement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import BinaryIO
 
+    from platemark.capture._frames import FrameTree
     from platemark.rungs import AttributeValue
 
 __all__ = ["measure"]
@@ -41,7 +42,7 @@ class _Image(Protocol):
 
     def attributes(self) -> dict[str, AttributeValue]: ...
 
-    def pixels(self, limits: Limits) -> tuple[dict[int, bytes], int]: ...
+    def pixels(self, limits: Limits) -> FrameTree: ...
 
 
 @dataclass
@@ -49,9 +50,11 @@ class _Draft:
     """A measurement while it is made."""
 
     media: str
-    digests: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    digests: dict[str, Mapping[int, bytes]] = field(default_factory=dict)
     attributes: dict[str, AttributeValue] = field(default_factory=dict)
-    frames: int | None = None
+    frame_digests: tuple[bytes, ...] = ()
+    encapsulated: bool = False
+    uncovered: frozenset[int] = frozenset()
     absent: dict[str, str] = field(default_factory=dict)
     missing_extra: str | None = None
     uncomputed: set[str] = field(default_factory=set)
@@ -68,9 +71,9 @@ def measure(
 ) -> Measurement:
     """Measure one DICOM, PNG, JPEG or TIFF file: every rung that this release defines for it, and its attributes.
 
-    With `pixels` false the `pixels` rung is left out. A file that is truncated, corrupt or beyond the limits raises
-    DecodeError, because registering it would register something that is not the image; with `tolerant` (the verifier's
-    choice) its `file` rung, and what else still stands, is returned and `absent` has the reason. A decoder that is not
+    With `pixels` false the rungs `pixels` and `codestream` are left out. A file that is truncated, corrupt or beyond the
+    limits raises DecodeError, because registering it would register something that is not the image; with `tolerant` (the
+    verifier's choice) its `file` rung, and what else still stands, is returned and `absent` has the reason. A decoder not
     installed never raises: `absent` says which line installs it and `missing_extra` which extra. `uncomputed` holds the
     rungs that are absent for a reason of the second or third kind or because they were not asked for.
 
@@ -97,7 +100,10 @@ def measure(
             name: _values.bounded(value) if isinstance(value, str) else value
             for name, value in sorted(draft.attributes.items())
         },
-        frames=draft.frames,
+        frames=len(draft.frame_digests) or None,
+        frame_digests=draft.frame_digests,
+        encapsulated=draft.encapsulated,
+        uncovered=draft.uncovered,
         absent=draft.absent,
         missing_extra=draft.missing_extra,
         uncomputed=frozenset(draft.uncomputed),
@@ -129,7 +135,7 @@ def _measure_image(
     try:
         image: _Image = kind(file, size)
         draft.attributes = image.attributes()
-        _pixels(draft, image.pixels, wanted=pixels, tolerant=tolerant, limits=limits)
+        _frames(draft, "pixels", image.pixels, wanted=pixels, tolerant=tolerant, limits=limits)
     except MalformedError as error:
         if not tolerant:
             raise
@@ -146,44 +152,81 @@ def _measure_dicom(file: BinaryIO, size: int, *, pixels: bool, tolerant: bool, l
         tails["dataset"] = (dicom.dataset_digester(meta), meta.data_set_offset)
         with dicom.open_header(file, size, meta, limits) as header:
             draft.attributes = header.attributes()
-
-            def compute(within: Limits) -> tuple[dict[int, bytes], int]:
-                return dicom.measure_pixels(header, within)
-
-            _pixels(draft, compute, wanted=pixels, tolerant=tolerant, limits=limits)
+            draft.encapsulated = header.walker.fragmented
+            _content(draft, header, tolerant=tolerant)
+            _dicom_frames(draft, header, wanted=pixels, tolerant=tolerant, limits=limits)
     except MalformedError as error:
         if not tolerant:
             raise
-        draft.leave_out("pixels", str(error), computable=True)
-        if "dataset" not in tails:
-            draft.leave_out("dataset", str(error), computable=True)
+        for rung in (
+            {"dataset", "content", "pixels", "codestream"} - tails.keys() - draft.absent.keys() - draft.digests.keys()
+        ):
+            draft.leave_out(rung, str(error), computable=True)
     _hash(draft, file, tails)
     return draft
 
 
-def _pixels(
+def _content(draft: _Draft, header: dicom.Header, *, tolerant: bool) -> None:
+    """Rung `content`, or the reason why it is absent.
+
+    What the walk over the data set let pass is no reason to refuse a file, even where it has no MAC byte stream. To a
+    verifier that is no difference either.
+    """
+    digester = Digester()
+    try:
+        stream = dicom.content_stream(header)
+        for block in stream:
+            digester.update(block)
+    except NoCodecError as error:
+        draft.leave_out("content", str(error), computable=True)
+        draft.missing_extra = error.extra
+    except UndefinedRungError as error:
+        draft.leave_out("content", str(error), computable=False)
+    except MalformedError as error:
+        draft.leave_out("content", str(error), computable=tolerant)
+    else:
+        draft.digests["content"], draft.uncovered = digester.digests(), frozenset(stream.unknown)
+
+
+def _dicom_frames(draft: _Draft, header: dicom.Header, *, wanted: bool, tolerant: bool, limits: Limits) -> None:
+    """Rung `pixels`, or `codestream` for compressed frames that have no canonical pixels. Raises as `_frames`."""
+    options = {"wanted": wanted, "tolerant": tolerant}
+    _frames(draft, "pixels", lambda within: dicom.measure_pixels(header, within), limits=limits, **options)
+    if "pixels" in draft.digests or not header.compressed:
+        return
+    if "pixels" in draft.uncomputed:
+        # Which of the two an object has is known only when all of its frames have been looked at.
+        draft.leave_out("codestream", draft.absent["pixels"], computable=True)
+        return
+    _frames(draft, "codestream", lambda within: dicom.measure_codestream(header, within), limits=limits, **options)
+
+
+def _frames(
     draft: _Draft,
-    compute: Callable[[Limits], tuple[dict[int, bytes], int]],
+    rung: str,
+    compute: Callable[[Limits], FrameTree],
     *,
     wanted: bool,
     tolerant: bool,
     limits: Limits,
 ) -> None:
-    """Fill in the `pixels` rung, or the reason why it is absent. Raises MalformedError unless `tolerant`."""
+    """Fill in a rung that is a tree of frames, or the reason why it is absent. Raises MalformedError unless `tolerant`."""
     if not wanted:
-        draft.leave_out("pixels", _NOT_ASKED, computable=True)
+        draft.leave_out(rung, _NOT_ASKED, computable=True)
         return
     try:
-        draft.digests["pixels"], draft.frames = compute(limits)
+        tree = compute(limits)
     except UndefinedRungError as error:
-        draft.leave_out("pixels", str(error), computable=False)
+        draft.leave_out(rung, str(error), computable=False)
     except NoCodecError as error:
-        draft.leave_out("pixels", str(error), computable=True)
+        draft.leave_out(rung, str(error), computable=True)
         draft.missing_extra = error.extra
     except MalformedError as error:
         if not tolerant:
             raise
-        draft.leave_out("pixels", str(error), computable=True)
+        draft.leave_out(rung, str(error), computable=True)
+    else:
+        draft.digests[rung], draft.frame_digests = tree.digests, tree.frames
 
 
 def _hash(draft: _Draft, file: BinaryIO, tails: dict[str, tuple[Digester, int]]) -> None:

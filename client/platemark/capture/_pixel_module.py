@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from platemark.capture import _values
@@ -16,7 +16,7 @@ from platemark.capture._elements import (
     name_of,
 )
 from platemark.capture._faults import MalformedError, UndefinedRungError
-from platemark.capture._frames import px2_prefix
+from platemark.capture._frames import px2_prefix, pxc_prefix
 
 if TYPE_CHECKING:
     from platemark.capture._elements import DataSet, Walker
@@ -52,6 +52,15 @@ class PixelModule:
         """Bytes of one canonical sample: 1, 2 or 4."""
         return _WIDTHS[self.allocated]
 
+    def require_depths(self) -> None:
+        """UndefinedRungError where samples have no canonical width, MalformedError where their bits do not fit into it."""
+        if self.allocated not in _WIDTHS:
+            raise UndefinedRungError(f"Bits Allocated {self.allocated} has no canonical form")
+        if not 1 <= self.stored <= self.allocated:
+            raise MalformedError(f"Bits Stored is {self.stored} of {self.allocated} allocated")
+        if not self.stored - 1 <= self.high < self.allocated:
+            raise MalformedError(f"High Bit is {self.high} with {self.stored} of {self.allocated} bits stored")
+
     @property
     def frame_samples(self) -> int:
         return self.rows * self.columns * self.samples
@@ -67,12 +76,24 @@ class PixelModule:
             photometric=photometric,
         )
 
+    def codestream_prefix(self, transfer_syntax: str) -> bytes:
+        """The PXC header of a compressed frame."""
+        return pxc_prefix(
+            rows=self.rows,
+            columns=self.columns,
+            samples=self.samples,
+            photometric=self.photometric,
+            transfer_syntax=transfer_syntax,
+        )
 
-def read_pixel_module(walker: Walker, data_set: DataSet, limits: Limits) -> PixelModule:
-    """The module, checked for sense.
 
-    Raises UndefinedRungError where PX2 is not defined (no pixel data at all, floats, odd depths) and MalformedError
-    where the header contradicts itself.
+def read_pixel_module(
+    walker: Walker, data_set: DataSet, limits: Limits, *, one_codestream: bool = False
+) -> PixelModule:
+    """The module, checked for sense; with `one_codestream` its frames are in one, as those of videos, and count as one.
+
+    Raises UndefinedRungError where there are no frames to digest (no pixel data at all, floats) and MalformedError where
+    the header contradicts itself.
     """
     present = [tag for tag in PIXEL_TAGS if tag in data_set]
     if not present:
@@ -82,7 +103,11 @@ def read_pixel_module(walker: Walker, data_set: DataSet, limits: Limits) -> Pixe
     if FLOAT_PIXEL_DATA in present or DOUBLE_PIXEL_DATA in present:
         raise UndefinedRungError("float pixel data has no canonical form")
     module = _read(walker, data_set)
-    _check(module, limits)
+    if one_codestream:
+        module = replace(module, frames=1)
+    if module.frames > limits.frames:
+        raise MalformedError(f"{module.frames} frames are above the limit of {limits.frames}")
+    _check(module)
     return module
 
 
@@ -121,7 +146,7 @@ def _frame_count(stated: str) -> int:
     return int(number)
 
 
-def _check(module: PixelModule, limits: Limits) -> None:
+def _check(module: PixelModule) -> None:
     if not module.rows or not module.columns:
         raise MalformedError(f"the image is {module.rows} x {module.columns}")
     if not 1 <= module.samples <= _MAX_SAMPLES:
@@ -130,13 +155,5 @@ def _check(module: PixelModule, limits: Limits) -> None:
         raise MalformedError(f"Pixel Representation is {module.representation}, not 0 or 1")
     if not module.photometric or not module.photometric.isascii() or not module.photometric.isprintable():
         raise MalformedError(f"Photometric Interpretation is {module.photometric!r}")
-    if module.allocated not in _WIDTHS:
-        raise UndefinedRungError(f"Bits Allocated {module.allocated} has no canonical form")
-    if not 1 <= module.stored <= module.allocated:
-        raise MalformedError(f"Bits Stored is {module.stored} of {module.allocated} allocated")
-    if not module.stored - 1 <= module.high < module.allocated:
-        raise MalformedError(f"High Bit is {module.high} with {module.stored} of {module.allocated} bits stored")
     if module.planar not in (None, 0, 1):
         raise MalformedError(f"Planar Configuration is {module.planar}, not 0 or 1")
-    if module.frames > limits.frames:
-        raise MalformedError(f"{module.frames} frames are above the limit of {limits.frames}")

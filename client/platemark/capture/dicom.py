@@ -1,4 +1,4 @@
-"""Measuring DICOM Part 10 files: rungs `file`, `dataset` and `pixels`, and the attributes (PS3.3, PS3.5, PS3.10).
+"""Measuring DICOM Part 10 files: the rungs and the attributes (PS3.3, PS3.5, PS3.10).
 
 Everything but compressed pixel data needs the standard library alone.
 """
@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 from platemark.capture._child import DecodeChild
 from platemark.capture._codestream import LOSSLESS, read_codestream_header
 from platemark.capture._dicom_attributes import WANTED, read_attributes
-from platemark.capture._elements import UNDEFINED, Walker
-from platemark.capture._encapsulated import frame_spans, read_codestreams
+from platemark.capture._dictionary import dictionary
+from platemark.capture._elements import PIXEL_DATA, UNDEFINED, Walker
+from platemark.capture._encapsulated import VIDEO, frame_spans, read_codestreams, read_span, trimmed
 from platemark.capture._faults import MalformedError, UndefinedRungError
 from platemark.capture._file_meta import DEFLATED, read_file_meta
-from platemark.capture._frames import pixels_root
+from platemark.capture._frames import FrameTree, frame_tree
+from platemark.capture._mac_stream import BIG, IMPLICIT, NATIVE, MacStream, mac_stream
 from platemark.capture._native import native_frames
 from platemark.capture._pixel_module import PixelModule, read_pixel_module
 from platemark.capture._rle import decode_rle_frame
@@ -28,15 +30,23 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from platemark.capture._elements import DataSet
+    from platemark.capture._encapsulated import Span
     from platemark.capture._file_meta import FileMeta
     from platemark.capture._limits import Limits
     from platemark.rungs import AttributeValue
 
-__all__ = ["MEDIA", "Header", "dataset_digester", "measure_pixels", "open_header", "read_file_meta"]
+__all__ = [
+    "MEDIA",
+    "Header",
+    "content_stream",
+    "dataset_digester",
+    "measure_codestream",
+    "measure_pixels",
+    "open_header",
+    "read_file_meta",
+]
 
 MEDIA = "application/dicom"
-_IMPLICIT, _EXPLICIT, _BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
-_NATIVE = frozenset({_IMPLICIT, _EXPLICIT, _BIG, DEFLATED})
 _RLE = "1.2.840.10008.1.2.5"
 
 
@@ -44,12 +54,17 @@ class Header:
     """The walked data set of one file: its elements, and the file (inflated where it was deflated) they are in."""
 
     def __init__(self, file: BinaryIO, start: int, end: int, meta: FileMeta) -> None:
-        self.file, self.meta = file, meta
-        self.little = meta.transfer_syntax != _BIG
+        self.file, self.start, self.end, self.meta = file, start, end, meta
+        self.little = meta.transfer_syntax != BIG
         self.walker = Walker(
-            file, start, end, explicit=meta.transfer_syntax != _IMPLICIT, little=self.little, wanted=WANTED
+            file, start, end, explicit=meta.transfer_syntax != IMPLICIT, little=self.little, wanted=WANTED
         )
         self.data_set: DataSet = self.walker.walk()
+
+    @property
+    def compressed(self) -> bool:
+        """Whether the pixel data of the object is encapsulated (PS3.5 A.4)."""
+        return PIXEL_DATA in self.data_set and self.data_set[PIXEL_DATA].fragments is not None
 
     def attributes(self) -> dict[str, AttributeValue]:
         """See `_dicom_attributes.read_attributes`."""
@@ -94,28 +109,68 @@ def _inflate(file: BinaryIO, offset: int, plain: BinaryIO, limit: int) -> int:
     return total
 
 
-def measure_pixels(header: Header, limits: Limits) -> tuple[dict[int, bytes], int]:
-    """The `pixels` digests (PX2) and the number of frames.
+def content_stream(header: Header) -> MacStream:
+    """What the `content` rung hashes: every signable element, in the form that a MAC of PS3.15 covers.
 
-    Raises UndefinedRungError, NoCodecError or MalformedError.
+    Raises UndefinedRungError, NoCodecError (implicit VR without the data dictionary) or MalformedError.
     """
-    module = read_pixel_module(header.walker, header.data_set, limits)
     syntax = header.meta.transfer_syntax
-    if syntax in _NATIVE:
+    return mac_stream(
+        header.file,
+        header.start,
+        header.end,
+        transfer_syntax=syntax,
+        vr_of=dictionary() if syntax == IMPLICIT else None,
+    )
+
+
+def measure_pixels(header: Header, limits: Limits) -> FrameTree:
+    """The `pixels` rung (PX2). Raises UndefinedRungError, NoCodecError or MalformedError."""
+    module = _module(header, limits)
+    syntax = header.meta.transfer_syntax
+    if syntax in NATIVE:
         if module.element.length == UNDEFINED:
             raise MalformedError("the pixel data is encapsulated in spite of a native transfer syntax")
-        frames = list(native_frames(header.file, module, little=header.little))
+        module.require_depths()
+        frames = native_frames(header.file, module, little=header.little)
     elif syntax == _RLE or syntax in LOSSLESS:
         if module.element.fragments is None:
             raise MalformedError("the pixel data is not encapsulated in spite of a compressed transfer syntax")
         _check_compressible(module, limits)
-        frames = list(_rle_frames(header, module, limits) if syntax == _RLE else _decoded(header, module, limits))
+        frames = _rle_frames(header, module, limits) if syntax == _RLE else _decoded(header, module, limits)
     else:
         raise UndefinedRungError(f"transfer syntax {syntax} is lossy or not covered; its pixels have no canonical form")
-    return pixels_root(b"PX2-ROOT\0", frames), module.frames
+    return frame_tree(b"PX2-ROOT\0", frames)
+
+
+def measure_codestream(header: Header, limits: Limits) -> FrameTree:
+    """The `codestream` rung (PXC) of an object whose `pixels` is not defined: its compressed frames, byte for byte.
+
+    Nothing is decoded. Raises UndefinedRungError or MalformedError.
+    """
+    module = _module(header, limits)
+    prefix = module.codestream_prefix(header.meta.transfer_syntax)
+    return frame_tree(b"PXC-ROOT\0", (_digested(header, prefix, span) for span in _spans(header, module)))
+
+
+def _digested(header: Header, prefix: bytes, span: Span) -> dict[int, bytes]:
+    digester = Digester(prefix)
+    for block in read_span(header.file, trimmed(header.file, span)):
+        digester.update(block)
+    return digester.digests()
+
+
+def _module(header: Header, limits: Limits) -> PixelModule:
+    video = header.meta.transfer_syntax.startswith(VIDEO)
+    return read_pixel_module(header.walker, header.data_set, limits, one_codestream=video)
+
+
+def _spans(header: Header, module: PixelModule) -> list[Span]:
+    return frame_spans(header.file, header.walker, header.data_set, module.element.fragments or (), module.frames)
 
 
 def _check_compressible(module: PixelModule, limits: Limits) -> None:
+    module.require_depths()
     if module.allocated == 1:
         raise UndefinedRungError("compressed 1-bit images have no canonical form")
     if module.photometric.endswith(("_422", "_420")):
@@ -126,8 +181,7 @@ def _check_compressible(module: PixelModule, limits: Limits) -> None:
 
 
 def _codestreams(header: Header, module: PixelModule, limits: Limits) -> Iterator[bytes]:
-    spans = frame_spans(header.file, header.walker, header.data_set, module.element.fragments or (), module.frames)
-    return read_codestreams(header.file, spans, limits)
+    return read_codestreams(header.file, _spans(header, module), limits)
 
 
 def _rle_frames(header: Header, module: PixelModule, limits: Limits) -> Iterator[dict[int, bytes]]:

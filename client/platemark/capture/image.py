@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from platemark.capture._child import DecodeChild
 from platemark.capture._exif import exif_attributes, orientation_of, segment_attributes
 from platemark.capture._faults import MalformedError, UndefinedRungError
-from platemark.capture._frames import pixels_root, pxi_prefix
+from platemark.capture._frames import frame_tree, pxi_prefix
 from platemark.capture._ifd import TiffReader
 from platemark.capture._jpeg import read_jpeg
 from platemark.capture._png import read_png
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
+    from platemark.capture._frames import FrameTree
     from platemark.capture._ifd import Directory
     from platemark.capture._limits import Limits
     from platemark.capture._png import PngFile
@@ -51,8 +52,8 @@ class Png:
             "photometric_interpretation": facts.photometric,
         }
 
-    def pixels(self, limits: Limits) -> tuple[dict[int, bytes], int]:
-        """The `pixels` digests and the number of frames."""
+    def pixels(self, limits: Limits) -> FrameTree:
+        """The `pixels` rung: one frame."""
         facts = self._png
         if facts.animated:
             raise UndefinedRungError("an animated PNG has no one image")
@@ -79,7 +80,7 @@ class Png:
         self._file.seek(0)
         with DecodeChild("image", limits) as child:
             frame = child.digest(job, [self._file.read(facts.length)])
-        return pixels_root(b"PXI-ROOT\0", [frame]), 1
+        return frame_tree(b"PXI-ROOT\0", [frame])
 
 
 class Jpeg:
@@ -101,7 +102,7 @@ class Jpeg:
             "bits_stored": facts.precision,
         }
 
-    def pixels(self, limits: Limits) -> tuple[dict[int, bytes], int]:
+    def pixels(self, limits: Limits) -> FrameTree:
         """Always UndefinedRungError: decoders do not agree on the samples of a lossy image."""
         del limits
         raise UndefinedRungError("JPEG is lossy: decoders do not agree on its samples")
@@ -131,8 +132,8 @@ class Tiff:
             found["photometric_interpretation"] = _PHOTOMETRICS.get(colour, f"TIFF {colour}")
         return found
 
-    def pixels(self, limits: Limits) -> tuple[dict[int, bytes], int]:
-        """The `pixels` digests and the number of pages."""
+    def pixels(self, limits: Limits) -> FrameTree:
+        """The `pixels` rung: a frame for every page."""
         if len(self._directories) > limits.frames:
             raise MalformedError(f"{len(self._directories)} pages are above the limit of {limits.frames}")
         # Every page has to qualify before one is decoded. Its segments are forgotten in between: pages may share theirs,
@@ -143,8 +144,8 @@ class Tiff:
             if segments > _MAX_SEGMENTS:
                 raise MalformedError(f"more than {_MAX_SEGMENTS} TIFF strips or tiles")
         with DecodeChild("image", limits) as child:
-            frames = [child.digest(page.job(), self._blobs(page.segments)) for page in self._pages(limits)]
-        return pixels_root(b"PXI-ROOT\0", frames), len(frames)
+            pages = (child.digest(page.job(), self._blobs(page.segments)) for page in self._pages(limits))
+            return frame_tree(b"PXI-ROOT\0", pages)
 
     def _pages(self, limits: Limits) -> Iterator[Page]:
         for directory in self._directories:

@@ -17,6 +17,7 @@ from platemark import (
     cose,
     enrolment,
     evidence,
+    frame_proofs,
     key_files,
     keys,
     policy_change,
@@ -138,7 +139,14 @@ def _evidence(data: bytes) -> Described:
     if held.disclosure is not None:
         # It was put into the bundle to be seen; only K is kept back, because it opens what later readers may not see.
         described["disclosure"] = _tolerant(lambda raw: _disclosure(raw, reveal=False, values=True), held.disclosure)
+    if held.frames is not None:
+        described["frames"] = _tolerant(_frames, held.frames)
     return described
+
+
+def _frames(data: bytes) -> Described:
+    shown = frame_proofs.decode(data)
+    return {"rung": shown.rung, "count": shown.count, "frames": shown.numbers}
 
 
 def _tolerant(reader: Callable[[bytes], Described], data: bytes) -> Described:

@@ -12,6 +12,7 @@ from platemark import files
 from platemark.cli import fetch_many, fetching, media, output
 from platemark.cli.connect import Connection, load_trust
 from platemark.cli.fetching import Chosen, Found, Opening
+from platemark.cli.frames import Frame, with_frames
 from platemark.cli.options import (
     DEFAULT_SERVER,
     AsJson,
@@ -101,6 +102,7 @@ def fetch(
         bool, typer.Option("--disclose-all", help="Open every attribute, and show that there are no others.")
     ] = False,
     disclosure: DisclosureFile = None,
+    frame: Frame = None,
     study: Annotated[
         str | None, typer.Option(metavar="UID", help="All captures of this Study Instance UID that a vault has.")
     ] = None,
@@ -131,6 +133,7 @@ def fetch(
     Examples:
       platemark fetch scan.dcm
       platemark fetch scan.dcm --disclose technologist,acquisition_datetime --out for-court.evidence
+      platemark fetch cine.dcm --frame 3 --disclose-header
       platemark fetch patient-cd/ --out evidence/ --disclose-header
       platemark fetch --study 1.2.840.99.7 --vault vault/ --vault-key vault.pem --out evidence/
     """
@@ -168,7 +171,7 @@ def fetch(
     with connection.open() as client:
         chosen = Chosen(index) if index is not None else fetching.choose(client, own, measured)
         evidence = chosen.evidence(client)
-    evidence = fetching.opened(evidence, disclosure or own.disclosure, opening)
+    evidence = with_frames(fetching.opened(evidence, disclosure or own.disclosure, opening), measured, frame)
     verdict, content = fetching.checked(evidence, measured, trusted)
     files.replace(target, content)
     _report(verdict, target, chosen.found, as_json=as_json)

@@ -121,8 +121,12 @@ def lookup(client: LedgerClient, measurement: Measurement) -> list[Found]:
             if number >= _MOST:
                 output.note(f"more than {_MOST} records share this {rung} digest; the earliest are shown")
                 break
-            if logged.index not in found:
-                found[logged.index] = Found(rung, logged, statement.decode(logged.statement))
+            if logged.index in found:
+                continue
+            decoded = statement.decode(logged.statement)
+            # Equal content is no match by itself where frames are compressed; pixels may find the record yet.
+            if rung != "content" or measurement.content_alone or _records(decoded, measurement):
+                found[logged.index] = Found(rung, logged, decoded)
     return [found[index] for index in sorted(found)]
 
 
@@ -144,8 +148,10 @@ def choose(client: LedgerClient, own: media.Beside, measurement: Measurement) ->
 
 def _records(signed: Statement, measurement: Measurement) -> bool:
     """Whether a statement is a capture of this image."""
-    digests = signed.payload.get("digests")
-    return signed.kind == "capture" and strongest_match(measurement.digests, cast("Digests", digests)).rung is not None
+    if signed.kind != "capture":
+        return False
+    recorded = cast("Digests", signed.payload["digests"])
+    return strongest_match(measurement.digests, recorded, content_alone=measurement.content_alone).rung is not None
 
 
 def opened(evidence: Evidence, kept: Path | Disclosure, opening: Opening) -> Evidence:
