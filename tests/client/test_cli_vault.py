@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -174,6 +175,28 @@ def test_a_forged_capture_is_refused(office: Office) -> None:
     assert office.answer(*proven).code == 0
 
 
+def test_a_noted_statement_is_known(office: Office) -> None:
+    """Put with its statement beside it, a capture needs no list of devices; a request for another statement is refused."""
+    office.ask()
+    words = ("--requesters", office.path("insurer.pub"), "--yes")
+    assert office.answer(*words).code == 1
+    office.path("scan.dcm.statement").write_bytes(office.case.log.statements[-1])
+    ran = platemark("vault", "put", office.path("vault"), office.path("scan.dcm.disclosure"), "--json")
+    assert (ran.code, ran.json()["noted"], ran.json()["count"]) == (0, 1, 1)
+    assert office.answer(*words).code == 0
+    payload = {**statement.decode(office.case.log.statements[-1]).payload, "captured": 5}
+    insurer = key_files.read_private(office.path("insurer.pem"))
+    forged = statement.build("capture", payload, signer=insurer, issuer=builders.MODALITY.uri)
+    office.path("scan.dcm.statement").write_bytes(forged)
+    ran = office.ask("--statement", office.path("scan.dcm.statement"), out="second.request")
+    assert ran.code == 2
+    asked = requests.build(insurer, capture=forged, attributes=["patient_name"], purpose="x", at=time.time_ns(),
+                           expires=time.time_ns() + 10**12)  # fmt: skip
+    office.path("second.request").write_bytes(asked.raw)
+    ran = office.answer(*words, asked="second.request", out="second.release")
+    assert (ran.code, "it names another" in ran.err) == (1, True)
+
+
 def test_anybody_may_be_answered_when_the_holder_says_so(office: Office) -> None:
     """Without a list the holder has to say that none is meant; both or neither is a usage error."""
     office.ask()
@@ -219,6 +242,19 @@ def test_no_value_in_what_a_release_says(office: Office) -> None:
     said += platemark("vault", "list", office.path("vault"), "--json").out
     for value in (PATIENT, "Doe", "2.25.9", "P1\n"):
         assert value not in said
+
+
+def test_inspect_knows_the_files(office: Office) -> None:
+    """`platemark inspect` tells a request and a release, and keeps values closed until it is asked to reveal them."""
+    office.ask()
+    office.answer(*office.known)
+    shown = platemark("inspect", office.path("r.request"), "--json").json()
+    assert (shown["file"], shown["purpose"]) == ("request to a vault", "claim 4711")
+    ran = platemark("inspect", office.path("r.release"))
+    assert (ran.code, "release from a vault" in ran.out, PATIENT in ran.out) == (0, True, False)
+    assert platemark("inspect", office.path("r.release"), "--reveal", "--json").json()["values"] == {
+        "patient_name": PATIENT
+    }
 
 
 def test_secret_files_are_the_owners_alone(office: Office) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import builders
-from platemark import cbor, cose, statement
+from platemark import cbor, cose, files, statement
 from platemark.attributes import REGISTRY, Disclosure, commit
 from platemark.cbor import Value
 from platemark.chain import Chain
@@ -304,11 +304,52 @@ def test_the_record_is_safe_before_anything_leaves(desk: Desk) -> None:
     assert {"remark": releases.remark(made.request)} == desk.vault.get(root).values
 
 
+class CrashError(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("step", ["vault.put", "chain.sign", "record", "files.create"])
+def test_whatever_left_is_recorded(desk: Desk, monkeypatch: pytest.MonkeyPatch, step: str, *, done: bool) -> None:
+    """The process dies before or after each write: a release that is there has its record, and the next try succeeds."""
+
+    def dying(real: Any) -> Any:
+        def call(*words: Any, **options: Any) -> None:
+            if done:
+                real(*words, **options)
+            raise CrashError
+
+        return call
+
+    targets: dict[str, tuple[Any, str]] = {
+        "vault.put": (desk.vault, "put"),
+        "chain.sign": (desk.chain, "sign"),
+        "files.create": (files, "create"),
+    }
+    record: Any = desk.recorded.append
+    with monkeypatch.context() as patch:
+        if step == "record":
+            record = dying(record)
+        else:
+            patch.setattr(*targets[step], dying(getattr(*targets[step])))
+        with pytest.raises(CrashError):
+            desk.hand_over(ask(), record=record)
+    assert desk.out.exists() == ((step, done) == ("files.create", True))
+    assert len(desk.recorded) == ((step, done) in {("record", True), ("files.create", False), ("files.create", True)})
+    if desk.out.exists():
+        assert [releases.decode(desk.out.read_bytes()).custody] == desk.recorded
+    else:
+        made = desk.hand_over(ask())
+        assert desk.recorded[-1] == made.custody
+
+
 def test_a_release_replaces_nothing(desk: Desk) -> None:
     """Where a file is, nothing is signed and nothing recorded."""
     desk.out.write_text("mine")
     with pytest.raises(FileError, match="exists already"):
         desk.hand_over(ask())
+    with pytest.raises(FileError, match="not a directory"):
+        desk.hand_over(ask(), out=desk.folder / "gone" / "r.release")
     assert (desk.out.read_text(), desk.recorded) == ("mine", [])
 
 

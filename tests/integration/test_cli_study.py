@@ -52,7 +52,8 @@ class Ward:
         for number in range(1, count + 1):
             (self.images / f"IM{number}").write_bytes(self.slice(number))
         assert self.run("capture", self.images, "--key", self.key).code == 0
-        kept = sorted(self.images.glob("*.disclosure"))
+        # Away from their statements, which `put` would note.
+        kept = [path.rename(self.folder / path.name) for path in sorted(self.images.glob("*.disclosure"))]
         assert platemark("vault", "put", self.vault, *kept).code == 0
         for path in kept:
             path.unlink()

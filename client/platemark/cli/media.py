@@ -21,6 +21,8 @@ OURS = (
     ".scitt",
     ".enrolment",
     ".request",
+    ".release",
+    ".custody",
     ".pem",
     ".pub",
     ".state",
