@@ -16,7 +16,7 @@ from platemark.errors import AttributeTreeError, CaptureError, StatementError
 from platemark.rungs import RUNGS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from platemark.attributes import AttributeValue, Disclosure
     from platemark.cbor import Value
@@ -55,12 +55,14 @@ def sign_capture(
     extra: Mapping[str, AttributeValue] | None = None,
     parents: Sequence[bytes] = (),
     meaning: str | None = None,
+    keep: Callable[[Disclosure], None] | None = None,
 ) -> SignedCapture:
     """Sign `measurement` as the next statement of `chain`.
 
     `captured` is Unix nanoseconds. `extra` adds attributes that the file does not carry, such as the technologist; it
     cannot contradict one that it does. `parents` are statement ids. `meaning` None is what Image Type says: acquired for
-    ORIGINAL, derived for DERIVED; derived for anything else that has parents.
+    ORIGINAL, derived for DERIVED; derived for anything else that has parents. `keep` is given the disclosure before the
+    statement exists: who keeps it there can go on with `chain.last()` after a crash.
     Raises AttributeTreeError, StatementError, StateError and what the signer raises; on the first two nothing of the
     chain was used up.
     """
@@ -73,6 +75,8 @@ def sign_capture(
         payload["parents"] = ascending
     if meaning is not None:
         payload["meaning"] = meaning
+    if keep is not None:
+        keep(disclosure)
     return SignedCapture(chain.sign("capture", payload), disclosure)
 
 

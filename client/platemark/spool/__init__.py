@@ -6,21 +6,35 @@ ledger (platemark.spool.ledger) the extra `platemark[rpc]`, to show metrics (pla
 
 from __future__ import annotations
 
+from platemark.spool.backoff import Backoff
+from platemark.spool.delivery import Cause, Deliver, DeliveryError, Logged, Outcome, Refused
 from platemark.spool.errors import SpoolBusyError, SpoolDamagedError, SpoolError, SpoolFullError
 from platemark.spool.model import Counts, Entry, Full, State
 from platemark.spool.outbox import CAPACITY, DAY_NS, KEEP_NS, Spool
+from platemark.spool.sender import BATCH, Did, Sender, Traffic
 
 __all__ = [
+    "BATCH",
     "CAPACITY",
     "DAY_NS",
     "KEEP_NS",
+    "Backoff",
+    "Cause",
     "Counts",
+    "Deliver",
+    "DeliveryError",
+    "Did",
     "Entry",
     "Full",
+    "Logged",
+    "Outcome",
+    "Refused",
+    "Sender",
     "Spool",
     "SpoolBusyError",
     "SpoolDamagedError",
     "SpoolError",
     "SpoolFullError",
     "State",
+    "Traffic",
 ]
