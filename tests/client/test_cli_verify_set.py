@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import subprocess
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import platemark, png
+from pydicom.data import get_testdata_file
 from sets import STUDY, UIDS, Study, dicomdir, instance_of, record, slice_of
 
 import capture_writers as writers
@@ -251,6 +254,12 @@ def test_nothing_to_verify_is_one_line(study: Study, prepare: Any, said: str) ->
     assert (ran.code, ran.out, said in ran.err, ran.err.count("\n")) == (2, "", True, 1)
 
 
+def test_evidence_that_is_not_there_is_one_line(study: Study) -> None:
+    """A wrong path is no set of evidence: exit code 2."""
+    ran = study.verify(evidence=study.folder / "gone")
+    assert (ran.code, "gone: No such file or directory" in ran.err, ran.err.count("\n")) == (2, True, 1)
+
+
 def test_a_name_cannot_write_lines(study: Study) -> None:
     """File names are escaped in the table and below it."""
     study.put("x\x1b[2J\n.dcm", slice_of(8))
@@ -431,3 +440,20 @@ def test_a_dicomdir_leads_nowhere_else(study: Study) -> None:
     _disc(study, record("..\\..\\ETC\\PASSWD"))
     ran = study.verify("--json")
     assert (ran.code, "is refused" in json.dumps(ran.json()["directory"]["fault"])) == (3, True)
+
+
+def test_a_disc_that_dcmtk_made_is_read(tmp_path: Path, require: Callable[[str], Path]) -> None:
+    """A DICOMDIR of real images by another writer: every file is named, here, and the object that it says."""
+    study = Study(tmp_path)
+    for number, name in enumerate(("CT_small.dcm", "MR_small.dcm", "JPEG2000.dcm")):
+        study.capture(f"DICOM/IM{number}", Path(str(get_testdata_file(name))).read_bytes())
+    study.keep()
+    command: list[str | Path] = [require("dcmmkdir"), "+r", "+id", ".", "-Nxc"]
+    subprocess.run(command, cwd=study.images, check=True, capture_output=True)
+    ran = study.verify("--json")
+    directory = ran.json()["directory"]
+    assert [directory[each] for each in ("missing", "unreferenced", "another_object", "named_twice")] == [[]] * 4
+    assert (ran.code, directory["files"], len(ran.json()["images"])) == (0, 3, 3)
+    (study.images / "DICOM" / "IM1").unlink()
+    ran = study.verify("--json")
+    assert (ran.code, [each["path"] for each in ran.json()["directory"]["missing"]]) == (1, ["DICOM/IM1"])
