@@ -18,7 +18,7 @@ from platemark.capture import measure
 from platemark.cbor import Value
 from platemark.rungs import HEADER_BINDING
 
-__all__ = ["STUDY", "Study", "dicomdir", "instance_of", "record", "slice_of"]
+__all__ = ["STUDY", "UIDS", "Study", "dicomdir", "instance_of", "record", "slice_of"]
 
 STUDY = "2.25.9"
 UIDS = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")

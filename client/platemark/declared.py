@@ -28,6 +28,7 @@ DECLARED = (
 )
 """The attributes by which an object tells of its own making, in the order of a report."""
 
+_WHOLE_HEADER = frozenset({"file", "dataset"})
 _MEANINGS = {"ORIGINAL": "acquired", "DERIVED": "derived"}
 
 
@@ -38,7 +39,7 @@ def declared(rung: str | None, image: Measurement | None, disclosed: Mapping[str
     """
     if rung is None or image is None:
         return {}
-    whole = rung in {"file", "dataset"} or (rung == "content" and image.content_covers_header)
+    whole = rung in _WHOLE_HEADER or (rung == "content" and image.content_covers_header)
     covered = {
         name: image.attributes.get(name)
         for name in DECLARED

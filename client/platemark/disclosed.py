@@ -30,19 +30,19 @@ class Disclosed:
     frames: FrameProofs | None = None
 
 
-def open_disclosed(evidence: Evidence, record: Statement, *, beside: bytes | None = None) -> Disclosed:
+def open_disclosed(evidence: Evidence, record: Statement, handed_over: bytes | None = None) -> Disclosed:
     """13: every shown attribute and every shown frame belongs to what the record signed.
 
-    `beside` is a disclosure that was handed over beside the evidence; it counts as one inside does.
+    `handed_over` is a disclosure that came beside the evidence.
     """
     shown: dict[str, AttributeValue] = {}
     frames: FrameProofs | None = None
     found = []
     root = record.payload.get("attributes")
     try:
-        disclosures = [each for each in (evidence.disclosure, beside) if each is not None]
-        if disclosures and isinstance(root, bytes):
-            for each in disclosures:
+        given = [each for each in (evidence.disclosure, handed_over) if each is not None]
+        if given and isinstance(root, bytes):
+            for each in given:
                 shown |= attributes.decode_disclosure(each).verified(root)
             found.append(f"{len(shown)} disclosed attributes are the ones that were signed")
         if evidence.frames is not None:

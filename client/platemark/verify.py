@@ -51,7 +51,7 @@ class _Verification:
         self, evidence: Evidence, trust: Trust | None, image: Measurement | None, at: int, disclosure: bytes | None
     ) -> None:
         self.evidence, self.trust, self.image, self.at = evidence, trust, image, at
-        self.beside = disclosure
+        self.handed_over = disclosure
         self.checks: dict[int, Check] = {}
         self.believed = False
         self.asked: frozenset[int] = frozenset()
@@ -67,7 +67,7 @@ class _Verification:
         except _StoppedError:
             pass
         if record is not None:
-            disclosed = open_disclosed(self.evidence, record, beside=self.beside)
+            disclosed = open_disclosed(self.evidence, record, self.handed_over)
             self.checks[13] = disclosed.check
             rung = self._image(record, disclosed)
         self._chain()

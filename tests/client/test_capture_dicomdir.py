@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
+import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from capture_writers import EXPLICIT, IMPLICIT, dicom, image_elements
 from platemark.capture.dicomdir import Reference, is_dicomdir, read_dicomdir
 from platemark.errors import FormatError
 
+_REAL = Path(pydicom.__file__).parent / "data" / "test_files" / "dicomdirtests"
 WHOLE = dicomdir(
     record(None, kind="PATIENT"),
     record("DICOM\\IM000001", instance="2.25.1"),
@@ -32,6 +35,19 @@ def test_every_file_in_use_is_named() -> None:
         ("DICOM/IM000001", "IMAGE", "2.25.1"),
         ("DICOM/SR000001", "SR DOCUMENT", "2.25.22"),
     ]
+
+
+@pytest.mark.parametrize("name", ["DICOMDIR", "DICOMDIR-nopatient", "DICOMDIR-reordered"])
+def test_real_discs_are_read_as_pydicom_reads_them(name: str) -> None:
+    """Paths and instances of another reader, in the order of the records; every file of the disc is there."""
+    expected = [
+        ("/".join(each.ReferencedFileID), each.ReferencedSOPInstanceUIDInFile)
+        for each in pydicom.dcmread(_REAL / name).DirectoryRecordSequence
+        if "ReferencedFileID" in each
+    ]
+    found = read((_REAL / name).read_bytes())
+    assert [(each.path, each.sop_instance_uid) for each in found] == expected
+    assert len(expected) == 31
 
 
 def test_a_record_without_a_flag_is_in_use() -> None:

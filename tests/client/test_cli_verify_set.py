@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import subprocess
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import platemark, png
-from sets import STUDY, Study, dicomdir, instance_of, record, slice_of
+from pydicom.data import get_testdata_file
+from sets import STUDY, UIDS, Study, dicomdir, instance_of, record, slice_of
 
 import capture_writers as writers
 from builders import NOW
+from platemark import evidence, frame_proofs
+from platemark.capture import measure
 from platemark.report import json_text
+from platemark.rungs import HEADER_BINDING
 
 AT = str(NOW + 1)
 
@@ -248,6 +254,12 @@ def test_nothing_to_verify_is_one_line(study: Study, prepare: Any, said: str) ->
     assert (ran.code, ran.out, said in ran.err, ran.err.count("\n")) == (2, "", True, 1)
 
 
+def test_evidence_that_is_not_there_is_one_line(study: Study) -> None:
+    """A wrong path is no set of evidence: exit code 2."""
+    ran = study.verify(evidence=study.folder / "gone")
+    assert (ran.code, "gone: No such file or directory" in ran.err, ran.err.count("\n")) == (2, True, 1)
+
+
 def test_a_name_cannot_write_lines(study: Study) -> None:
     """File names are escaped in the table and below it."""
     study.put("x\x1b[2J\n.dcm", slice_of(8))
@@ -264,6 +276,39 @@ def test_verification_of_a_set_opens_no_socket(study: Study, monkeypatch: pytest
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)
     assert study.verify().code == 0
+
+
+def test_single_frames_find_the_evidence_that_shows_them(tmp_path: Path) -> None:
+    """One frame of a recorded cine, alone in a file: the bundle that shows this frame is its evidence, and says which."""
+    study = Study(tmp_path)
+    pixels = [bytes([number]) * 24 for number in range(3)]
+
+    def cine(*frames: bytes) -> bytes:
+        more = writers.image_elements(b"".join(frames), rows=3, columns=4, frames=len(frames))
+        return slice_of(1, more=more)
+
+    whole = study.capture("cine.dcm", cine(*pixels))
+    kept = study.bundle("cine.dcm", opened=(*UIDS, *HEADER_BINDING))
+    shown = evidence.from_bytes(kept).with_frames(frame_proofs.prove(measure(whole), [2]).to_bytes())
+    (study.evidence / "second.evidence").write_bytes(shown.to_bytes())
+    whole.unlink()
+    study.put("one.dcm", cine(pixels[1]))
+    study.put("other.dcm", cine(pixels[2]))
+    found = study.verify("--json").json()
+    assert results(found) == {"one.dcm": "MATCHES RECORD", "other.dcm": "NO EVIDENCE"}
+    assert found["images"][0]["verdict"]["facts"]["frame"] == "2"
+    row = next(line for line in study.verify().out.splitlines() if line.startswith("one.dcm"))
+    assert "frame 2 of the record" in row
+
+
+def test_a_copy_with_another_header_is_found_by_its_pixels(tmp_path: Path) -> None:
+    """An element was added and the encoding changed: pixels lead to the evidence, and the opened header clears it."""
+    study = Study(tmp_path)
+    study.capture("a.dcm", slice_of(1))
+    study.keep(header=True)
+    study.put("a.dcm", slice_of(1, syntax=writers.DEFLATED, more={0x00081040: ("LO", b"Archive ")}))
+    ran = study.verify("--json")
+    assert (ran.code, ran.json()["images"][0]["rung"]) == (0, "pixels")
 
 
 # --- ZIP ------------------------------------------------------------------------------------------
@@ -395,3 +440,20 @@ def test_a_dicomdir_leads_nowhere_else(study: Study) -> None:
     _disc(study, record("..\\..\\ETC\\PASSWD"))
     ran = study.verify("--json")
     assert (ran.code, "is refused" in json.dumps(ran.json()["directory"]["fault"])) == (3, True)
+
+
+def test_a_disc_that_dcmtk_made_is_read(tmp_path: Path, require: Callable[[str], Path]) -> None:
+    """A DICOMDIR of real images by another writer: every file is named, here, and the object that it says."""
+    study = Study(tmp_path)
+    for number, name in enumerate(("CT_small.dcm", "MR_small.dcm", "JPEG2000.dcm")):
+        study.capture(f"DICOM/IM{number}", Path(str(get_testdata_file(name))).read_bytes())
+    study.keep()
+    command: list[str | Path] = [require("dcmmkdir"), "+r", "+id", ".", "-Nxc"]
+    subprocess.run(command, cwd=study.images, check=True, capture_output=True)
+    ran = study.verify("--json")
+    directory = ran.json()["directory"]
+    assert [directory[each] for each in ("missing", "unreferenced", "another_object", "named_twice")] == [[]] * 4
+    assert (ran.code, directory["files"], len(ran.json()["images"])) == (0, 3, 3)
+    (study.images / "DICOM" / "IM1").unlink()
+    ran = study.verify("--json")
+    assert (ran.code, [each["path"] for each in ran.json()["directory"]["missing"]]) == (1, ["DICOM/IM1"])

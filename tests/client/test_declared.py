@@ -1,6 +1,7 @@
 """What an object says of itself is shown when the record covers it, and Synthetic Data YES is never overlooked."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,15 @@ def _verdict(image: Measurement, *opened: str, trusted: bool = True, **changes: 
 def test_a_covered_header_speaks_for_itself(rung: str) -> None:
     """J5: with the whole header covered, everything that the object says of its making is shown, and only that."""
     assert _verdict(_image(rung)).object_says == SAYS
+
+
+def test_content_that_does_not_cover_the_header_says_nothing_of_it() -> None:
+    """J5: where content left a standard element out, only what was disclosed and is equal counts."""
+    image = replace(_image("content", "pixels"), uncovered=frozenset({0x0008001C}))
+    assert _verdict(image).object_says == {}
+    assert _verdict(image, "image_type").object_says == {"image_type": SAYS["image_type"]}
+    private = replace(_image("content", "pixels"), uncovered=frozenset({0x00091001}))
+    assert _verdict(private).object_says == SAYS
 
 
 def test_equal_pixels_alone_say_nothing_of_the_header() -> None:

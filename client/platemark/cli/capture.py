@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import enum
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from platemark.chain import Chain
 from platemark.cli import capturing, media, output
+from platemark.cli.capture_options import (
+    Captured,
+    ClockError,
+    ClockSource,
+    Images,
+    NewEpoch,
+    Origin,
+    OriginOption,
+    Out,
+    Source,
+)
 from platemark.cli.connect import Connection, load_trust
+from platemark.cli.derivation import load_parents
 from platemark.cli.options import (
     DEFAULT_SERVER,
     AsJson,
@@ -20,6 +31,7 @@ from platemark.cli.options import (
     Device,
     Force,
     Key,
+    Meaning,
     MeaningOption,
     Parent,
     PassphraseFile,
@@ -34,57 +46,13 @@ from platemark.cli.options import (
     parse_attributes,
 )
 from platemark.cli.passphrases import open_key
-from platemark.cli.times import parse_duration, parse_time
 from platemark.errors import PlatemarkError
 from platemark.signing import Clock
 
 if TYPE_CHECKING:
     from platemark.rpc.sync import LedgerClient
 
-__all__ = ["ClockSource", "Origin", "capture", "sign", "submit"]
-
-
-class Origin(enum.StrEnum):
-    """How the image came to whoever signs it."""
-
-    MODALITY_SIGNED = "modality-signed"
-    GATEWAY_RECEIVED = "gateway-received"
-    IMPORTED_LATER = "imported-later"
-
-
-class ClockSource(enum.StrEnum):
-    """Where the device's clock gets its time."""
-
-    PTP = "ptp"
-    NTP = "ntp"
-    GNSS = "gnss"
-    RTC = "rtc"
-    HOST = "host"
-    UNKNOWN = "unknown"
-
-
-Images: TypeAlias = Annotated[list[Path], typer.Argument(metavar="IMAGE_OR_FOLDER...", help="Folders are walked.")]
-OriginOption: TypeAlias = Annotated[
-    Origin | None,
-    typer.Option("--origin", help="Default: gateway-received for a gateway's key, else modality-signed."),
-]
-Captured: TypeAlias = Annotated[
-    int | None,
-    typer.Option(parser=parse_time, metavar="TIME", help="When it was captured. Default: the moment of signing."),
-]
-Source: TypeAlias = Annotated[ClockSource, typer.Option("--clock-source", help="Where the time comes from.")]
-ClockError: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        parser=parse_duration, metavar="DURATION", help="Bound of the clock's error, like 5ms. Default: unknown."
-    ),
-]
-NewEpoch: TypeAlias = Annotated[
-    bool, typer.Option("--new-epoch", help="Begin a new chain: KEY.state came back from a backup.")
-]
-Out: TypeAlias = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Write statements and disclosures here. Default: beside the image.")
-]
+__all__ = ["capture", "sign", "submit"]
 
 
 def sign(
@@ -114,7 +82,7 @@ def sign(
     found = media.find(images, out=out)
     signing = _signing(
         key, passphrase_file, device=device, origin=origin, captured=captured, clock=Clock(clock_source.value, clock_error),
-        attribute=attribute, derived=capturing.Derived(capturing.load_parents(parent), meaning), new_epoch=new_epoch,
+        attribute=attribute, parent=parent, meaning=meaning, new_epoch=new_epoch,
         force=force,
     )  # fmt: skip
     with output.progress("signing", len(found)) as step:
@@ -208,7 +176,7 @@ def capture(
     )
     signing = _signing(
         key, passphrase_file, device=device, origin=origin, captured=captured, clock=Clock(clock_source.value, clock_error),
-        attribute=attribute, derived=capturing.Derived(capturing.load_parents(parent), meaning), new_epoch=new_epoch,
+        attribute=attribute, parent=parent, meaning=meaning, new_epoch=new_epoch,
         force=force,
     )  # fmt: skip
     # Two steps for each image: measured and signed, then logged or put.
@@ -233,7 +201,8 @@ def _signing(  # what `sign` and `capture` have in common
     captured: int | None,
     clock: Clock,
     attribute: list[str] | None,
-    derived: capturing.Derived,
+    parent: list[Path] | None,
+    meaning: Meaning | None,
     new_epoch: bool,
     force: bool,
 ) -> capturing.Signing:
@@ -245,7 +214,14 @@ def _signing(  # what `sign` and `capture` have in common
     if origin is None:
         origin = Origin.GATEWAY_RECEIVED if state.role == "gateway" else Origin.MODALITY_SIGNED
     return capturing.Signing(
-        chain=chain, origin=origin.value, clock=clock, captured=captured, extra=extra, derived=derived, force=force
+        chain=chain,
+        origin=origin.value,
+        clock=clock,
+        captured=captured,
+        extra=extra,
+        parents=load_parents(parent),
+        meaning=meaning,
+        force=force,
     )
 
 

@@ -30,31 +30,23 @@ if TYPE_CHECKING:
     from platemark.rungs import Measurement
     from platemark.statement import Statement
 
-__all__ = ["BATCH", "Derived", "Item", "Signing", "load_parents", "load_statement", "prepared", "sign_one", "submitted"]
+__all__ = ["BATCH", "Item", "Signing", "load_statement", "prepared", "sign_one", "submitted"]
 
 BATCH = 64
 _MAX_DISCLOSURE = 512 * 1024
-_MAX_PARENTS = 64
-
-
-@dataclass(frozen=True)
-class Derived:
-    """Where images come from: the statement ids of their `parents`, and what they mean (None: what the object says)."""
-
-    parents: tuple[bytes, ...] = ()
-    meaning: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signing:
-    """How to sign images. `captured` None: the moment of signing."""
+    """How to sign images. `captured` None: the moment of signing. `parents` are statement ids of what they were made from."""
 
     chain: Chain
     origin: str
     clock: Clock
     captured: int | None = None
     extra: dict[str, AttributeValue] = field(default_factory=dict)
-    derived: Derived = field(default_factory=Derived)
+    parents: tuple[bytes, ...] = ()
+    meaning: str | None = None
     force: bool = False
 
 
@@ -127,8 +119,8 @@ def sign_one(each: Beside, measurement: Measurement, signing: Signing) -> Item:
             origin=signing.origin,
             clock=signing.clock,
             extra=signing.extra,
-            parents=signing.derived.parents,
-            meaning=signing.derived.meaning,
+            parents=signing.parents,
+            meaning=signing.meaning,
             keep=keep if first else None,
         )
     except (FormatError, StateError):
@@ -227,22 +219,6 @@ def load_statement(path: Path) -> Item:
             raise FormatError(str(path), f"not a signed statement{_request(path)}") from None
         raise FormatError(f"{path}: {error.field}", error.reason) from None
     return Item(name=str(path), status="signed", statement=decoded, path=path)
-
-
-def load_parents(paths: Sequence[Path] | None) -> tuple[bytes, ...]:
-    """The ids of the captures in these statement files. Raises FileError, FormatError naming the file."""
-    ids = []
-    for path in paths or ():
-        signed = load_statement(path).statement
-        assert signed is not None
-        if signed.kind not in {"capture", "segment"}:
-            raise FormatError(
-                f"{path}: kind", f"a statement of kind {signed.kind} is nothing that an image is made from"
-            )
-        ids.append(signed.id)
-    if len(set(ids)) > _MAX_PARENTS:
-        raise FormatError("--parent", f"more than {_MAX_PARENTS} of them")
-    return tuple(ids)
 
 
 def _request(path: Path) -> str:

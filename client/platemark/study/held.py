@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from platemark import attributes, bundle, evidence, statement
+from platemark import attributes, bundle, evidence, frame_proofs, statement
 from platemark.errors import EvidenceError, PlatemarkError
-from platemark.rungs import RUNGS, SHA256
+from platemark.rungs import FRAME_RUNGS, RUNGS, SHA256
 from platemark.study.places import EVIDENCE, Single
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from platemark.evidence import Evidence
     from platemark.rungs import Digests, Measurement
@@ -21,17 +22,22 @@ __all__ = ["Held", "Holdings", "index"]
 
 # Images of one colour have one digest of pixels in common; beyond this, whose evidence it is has to be named.
 MOST_CANDIDATES = 16
+_FRAMES = "frames"
 
 
 @dataclass(frozen=True)
 class Held:
-    """One bundle: where it is and what it is about. `hints` are disclosed identifiers that nobody has checked yet."""
+    """One bundle: where it is and what it is about. `hints` are disclosed identifiers that nobody has checked yet.
+
+    `frames` names the single frames that it shows, None when it shows none.
+    """
 
     place: Place
     name: str
     statement_id: bytes
     digests: Digests
     hints: Mapping[str, str]
+    frames: bytes | None = None
 
     def open(self) -> Evidence:
         """The evidence itself. Raises EvidenceError naming the file."""
@@ -58,17 +64,40 @@ class Holdings:
         self.held.append(held)
         for rung, hashes in held.digests.items():
             self._by_digest.setdefault((rung, hashes[SHA256]), []).append(held)
+        if held.frames is not None:
+            self._by_digest.setdefault((_FRAMES, held.frames), []).append(held)
 
     def candidates(self, measured: Measurement) -> list[Held]:
         """Evidence about this image by its strongest digest that any has, the likeliest first, a few at most."""
         instance = measured.attributes.get("sop_instance_uid")
-        for rung in RUNGS:
-            digest = measured.digests.get(rung, {}).get(SHA256)
-            found = self._by_digest.get((rung, digest), []) if digest is not None else []
+        content = measured.digests.get("content", {}).get(SHA256)
+
+        def unlikely(held: Held) -> tuple[bool, bool]:
+            return (
+                held.hints.get("sop_instance_uid") != instance,
+                held.digests.get("content", {}).get(SHA256) != content,
+            )
+
+        for rung, digest in _digests(measured):
+            found = self._by_digest.get((rung, digest), [])
             if found:
-                ordered = sorted(found, key=lambda each: each.hints.get("sop_instance_uid") != instance)
-                return ordered[:MOST_CANDIDATES]
+                return sorted(found, key=unlikely)[:MOST_CANDIDATES]
         return []
+
+
+def _digests(measured: Measurement) -> Iterator[tuple[str, bytes]]:
+    """What can match by itself, strongest first: the rungs, and then the frames of the image as some of a greater one."""
+    for rung in RUNGS:
+        if rung in measured.digests and (rung != "content" or measured.content_alone):
+            yield rung, measured.digests[rung][SHA256]
+    for rung in FRAME_RUNGS:
+        if rung in measured.digests:
+            yield _FRAMES, _frames(rung, measured.frame_digests)
+
+
+def _frames(rung: str, digests: Iterable[bytes]) -> bytes:
+    """A name for a run of frames."""
+    return hashlib.sha256(rung.encode() + b"\0" + b"".join(digests)).digest()
 
 
 def index(place: Place) -> Holdings:
@@ -101,4 +130,8 @@ def _held(place: Place, name: str) -> Held:
         shown = attributes.decode_disclosure(members["disclosure.cbor"])
         values = dict(shown.values) or {each.name: each.value for each in shown.openings}
         hints = {key: value for key, value in values.items() if key.endswith("instance_uid") and isinstance(value, str)}
-    return Held(place, name, record.id, cast("Digests", digests or {}), hints)
+    frames = None
+    if "frames.cbor" in members:
+        proofs = frame_proofs.decode(members["frames.cbor"])
+        frames = _frames(proofs.rung, (frame.digest for frame in proofs.frames))
+    return Held(place, name, record.id, cast("Digests", digests or {}), hints, frames)

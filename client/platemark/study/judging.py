@@ -35,7 +35,8 @@ class Outcome:
     """What one bundle comes to with one image, or with none.
 
     `sound`: the record stands, whatever the image (checks 1 to 8 are PASS). `shown` are study, series and SOP instance
-    UID as far as they were disclosed and proven. `certain`: the bundle is about this very image, and not only about one
+    UID as far as they were disclosed and proven. `frame` names the frames that the image is of the
+    recorded one, when it is not whole. `certain`: the bundle is about this very image, and not only about one
     with its pixels. `unreadable`: the bundle is none, and `reason` says why.
     `verdict` is its whole JSON (J1), deflated by zlib, and kept only where somebody will print it.
     """
@@ -46,6 +47,7 @@ class Outcome:
     rung: str | None = None
     sound: bool = False
     synthetic: bool = False
+    frame: str | None = None
     shown: dict[str, str] = field(default_factory=dict)
     certain: bool = False
     unreadable: bool = False
@@ -94,7 +96,8 @@ class Judge:
             dicom=measured.media == "application/dicom",
             directory=directory,
             pixels=frozenset(each for each in digests if each is not None),
-            measured=None if found else measured,
+            # Its frames were looked for; a list of a million of them is not kept.
+            measured=None if found else replace(measured, frame_digests=()),
         )
 
     def pair(self, held: Held, measured: Measurement | None) -> Outcome:
@@ -118,6 +121,7 @@ class Judge:
             sound=passed >= REQUIRED and verdict.result != EVIDENCE_INVALID,
             synthetic=is_synthetic(verdict.object_says)
             or (is_synthetic(verdict.disclosed) and verdict.rung is not None),
+            frame=str(verdict.facts["frame"]) if "frame" in verdict.facts else None,
             shown=shown,
             certain=verdict.rung in _WHOLE or (verdict.result == MATCHES_RECORD and _same_instance(measured, shown)),
             verdict=zlib.compress(report.to_json(verdict).encode()) if self.whole else None,

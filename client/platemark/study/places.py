@@ -145,6 +145,8 @@ def open_place(path: Path) -> Iterator[Place]:
     if path.is_dir():
         yield Folder(path)
         return
+    if not path.is_file():
+        raise FileError(f"{path}: {'is no regular file' if path.exists() else 'No such file or directory'}")
     if not is_zip(path) or is_bundle(path):
         yield Single(path)
         return

@@ -49,8 +49,10 @@ def row(each: Row) -> tuple[str, ...]:
     """The cells of one image, by COLUMNS."""
     rung = each.outcome.rung if each.outcome is not None else None
     synthetic = _SYNTHETIC if each.outcome is not None and each.outcome.synthetic else ""
+    frame = f"frame {each.outcome.frame} of the record" if each.outcome is not None and each.outcome.frame else ""
     reason = "" if each.result == MATCHES_RECORD else each.reason
-    return each.name, each.result, rung or "-", each.hint or "-", "; ".join(filter(None, (synthetic, reason))) or "-"
+    said = "; ".join(filter(None, (synthetic, frame, reason)))
+    return each.name, each.result, rung or "-", each.hint or "-", said or "-"
 
 
 def lines(verdict: SetVerdict) -> Iterator[str]:
