@@ -13,9 +13,9 @@ from platemark.signing import CLOCK_SOURCES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from platemark.gateway.settings import Gateway
+    from platemark.gateway.settings import Gateway, Receive
 
-__all__ = ["check"]
+__all__ = ["check", "check_receive", "check_tables"]
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -23,10 +23,9 @@ _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 def check(gateway: Gateway) -> None:
     """Raises ConfigError naming table and field."""
-    for where, table in _tables(gateway):
-        _check_table(where, table)
+    check_tables(gateway)
     _check_mode(gateway)
-    _check_receive(gateway)
+    check_receive(gateway.receive)
     if gateway.sign.clock_source not in CLOCK_SOURCES:
         raise ConfigError("sign.clock_source", f"{gateway.sign.clock_source!r} is none of {', '.join(CLOCK_SOURCES)}")
     for number, pacs in enumerate(gateway.pacs):
@@ -42,6 +41,12 @@ def check(gateway: Gateway) -> None:
             raise ConfigError("metrics.listen", f"{host} is not loopback, and this is plain text for anyone")
 
 
+def check_tables(settings: Any) -> None:
+    """Each setting by itself, in every table. Raises ConfigError."""
+    for where, table in _tables(settings):
+        _check_table(where, table)
+
+
 def _check_mode(gateway: Gateway) -> None:
     if gateway.mode not in {"inline", "copy"}:
         raise ConfigError("mode", f"{gateway.mode!r} is neither inline nor copy")
@@ -51,10 +56,10 @@ def _check_mode(gateway: Gateway) -> None:
         raise ConfigError("pacs", 'mode copy passes nothing on; remove [[pacs]], or say mode = "inline"')
 
 
-def _tables(gateway: Gateway) -> Iterator[tuple[str, Any]]:
-    yield "", gateway
-    for each in dataclasses.fields(gateway):
-        value = getattr(gateway, each.name)
+def _tables(settings: Any) -> Iterator[tuple[str, Any]]:
+    yield "", settings
+    for each in dataclasses.fields(settings):
+        value = getattr(settings, each.name)
         if dataclasses.is_dataclass(value):
             yield f"{each.name}.", value
         elif isinstance(value, tuple):
@@ -91,8 +96,8 @@ def _check_title(where: str, title: str) -> None:
         raise ConfigError(where, f"{title!r}: spaces at the ends of an AE title mean nothing")
 
 
-def _check_receive(gateway: Gateway) -> None:
-    receive = gateway.receive
+def check_receive(receive: Receive) -> None:
+    """Addresses, networks, UIDs, and what TLS needs. Raises ConfigError."""
     host, _ = parse_address("receive.listen", receive.listen)
     try:
         ipaddress.ip_address(host)
