@@ -13,9 +13,9 @@ from platemark.signing import CLOCK_SOURCES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from platemark.gateway.settings import Gateway, Receive
+    from platemark.gateway.settings import Gateway, Metrics, Receive
 
-__all__ = ["check", "check_receive", "check_tables"]
+__all__ = ["check", "check_metrics", "check_receive", "check_tables"]
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -35,16 +35,21 @@ def check(gateway: Gateway) -> None:
             raise ConfigError(f"pacs[{number}].pass_calling", "it is of no use together with calling")
     _check_distinct("pacs", [each.name for each in gateway.pacs], "name")
     _check_distinct("modality", [each.ae_title for each in gateway.modality], "ae_title")
-    if gateway.metrics.listen:
-        host, _ = parse_address("metrics.listen", gateway.metrics.listen)
-        if not is_loopback(host):
-            raise ConfigError("metrics.listen", f"{host} is not loopback, and this is plain text for anyone")
+    check_metrics(gateway.metrics)
 
 
 def check_tables(settings: Any) -> None:
     """Each setting by itself, in every table. Raises ConfigError."""
     for where, table in _tables(settings):
         _check_table(where, table)
+
+
+def check_metrics(metrics: Metrics) -> None:
+    """They are for this machine alone. Raises ConfigError."""
+    if metrics.listen:
+        host, _ = parse_address("metrics.listen", metrics.listen)
+        if not is_loopback(host):
+            raise ConfigError("metrics.listen", f"{host} is not loopback, and this is plain text for anyone")
 
 
 def _check_mode(gateway: Gateway) -> None:

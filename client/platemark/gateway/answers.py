@@ -26,7 +26,7 @@ class Answer:
 
     `of_object` is true when the object may be what is wrong, false when it is the PACS or the way to it: then nothing
     else can be sent either. `said` is the PACS's own comment, which may quote the object: it is for the journal, and
-    never for a log.
+    never for a log. `status` is None when the PACS did not answer.
     """
 
     outcome: Outcome
@@ -34,6 +34,7 @@ class Answer:
     reason: str
     of_object: bool = True
     said: str = ""
+    status: int | None = None
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}" + (f"; it says: {self.said}" if self.said else "")
@@ -63,9 +64,15 @@ def judge(status: int, comment: str = "") -> Answer:
     """
     said, code = comment[:64], f"status {status:04X}"
     if status == 0x0000:
-        return Answer(Outcome.STORED, "stored", "")
+        return Answer(Outcome.STORED, "stored", "", status=status)
     if status in _WARNINGS or status >> 12 == 0xB:
-        return Answer(Outcome.STORED, "stored-with-warning", f"the PACS stored it with a warning ({code})", said=said)
+        return Answer(
+            Outcome.STORED,
+            "stored-with-warning",
+            f"the PACS stored it with a warning ({code})",
+            said=said,
+            status=status,
+        )
     if status in _CODES:
         outcome, name, reason = _CODES[status]
     elif status >> 8 == 0xA7:
@@ -80,4 +87,4 @@ def judge(status: int, comment: str = "") -> Answer:
         outcome, name, reason = Outcome.NEVER, "not-understood", "the PACS cannot understand the object"
     else:
         outcome, name, reason = Outcome.NEVER, "refused", "the PACS refuses the object"
-    return Answer(outcome, name, f"{reason} ({code})", of_object=name not in _OF_PEER, said=said)
+    return Answer(outcome, name, f"{reason} ({code})", of_object=name not in _OF_PEER, said=said, status=status)

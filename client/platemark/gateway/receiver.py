@@ -249,6 +249,8 @@ class Receiver:
         except JournalError as error:
             # The file stays: nobody knows whether the row is on disk. Without one the next start removes it.
             return self._failed("keeping", error)
+        finally:
+            association.dul._idle_timer.restart()  # noqa: SLF001 - our own time is no silence of the sender's
         # Crash here: the object is ours, the sender does not know it and sends it again; `Journal.same` tells.
         self._pressure.added(arrival.size)
         self._tally.stored(arrival.size, time.monotonic() - started)
