@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ from platemark.spool import Spool
 from platemark.vault import RecipientKey
 from platemark.vault.keys import generate as generate_recipient
 
-__all__ = ["Site", "Running", "until"]
+__all__ = ["Running", "Site", "until"]
 
 PROGRAM = (sys.executable, "-m", "platemark", "gateway")
 DEVICE = "https://devices.test/gateway"
@@ -163,7 +163,12 @@ class Running:
     def captured(self, count: int) -> None:
         """Wait until so many objects have a statement, whether their files are still there or not."""
         with closing(self.site.spool()) as spool:
-            until(lambda: spool.counts().total >= count or None, f"{count} captured objects")
+            until(lambda: _total(spool) >= count or None, f"{count} captured objects")
+
+
+def _total(spool: Spool) -> int:
+    counts = spool.counts()
+    return counts.depth + counts.set_aside + counts.acknowledged
 
 
 def _lives(pid: int) -> bool:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-import pytest
-from integration.gateway_process import DEVICE, Running, Site, until
+from integration.gateway_process import Running, Site, until
 from integration.live import Live
-from objects import IMAGES, data_set, source
+from objects import source
 from pydicom import dcmread
 
-from peers.dcmtk import PROPOSE, storescp, storescu
-from platemark.gateway.journal import Capture
+from peers.dcmtk import PROPOSE, storescu
 from platemark.spool import State
 from platemark.vault import OpenVault
 
@@ -58,8 +57,6 @@ def test_what_a_modality_sends_is_in_the_ledger(require: Require, live: Live, tm
     assert opened.values["sender_identity"] == "none"
 
 
-def evidence_payload(raw: bytes) -> dict[str, object]:
+def evidence_payload(raw: bytes) -> dict[str, Any]:
     """The payload of a statement."""
-    from platemark import statement
-
-    return dict(statement.decode(raw).payload)
+    return {str(name): value for name, value in statement.decode(raw).payload.items()}

@@ -115,6 +115,9 @@ class Server(ThreadedAssociationServer):
         del request
         _LOG.exception("connection failed", extra={"address": client_address[0]})
 
+    def service_actions(self) -> None:
+        """Pynetdicom collects garbage here, every so many turns; Python does so by itself."""
+
     def shutdown(self) -> None:
         """Take no more connections; associations go on."""
         socketserver.BaseServer.shutdown(self)

@@ -37,6 +37,7 @@ __all__ = ["Receiver", "Tally"]
 SUCCESS, PROCESSING_FAILURE, INVALID_INSTANCE, NOT_OF_CONTEXT = 0x0000, 0x0110, 0x0117, 0x0122
 OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0xA700, 0xC000
 _CALLING, _CALLED = (0x01, 0x01, 0x03), (0x01, 0x01, 0x07)  # rejected for good by the user: which title is unknown
+_POLL = 0.1  # seconds between two looks at whether to stop
 _QUIET = 1.0  # seconds without a message after which a stop ends an association
 _LOG = logging.getLogger("platemark.gateway.receive")
 
@@ -107,7 +108,7 @@ class Receiver:
             connections=gateway.limits.associations + 8,
         )
         self._background = ThreadPoolExecutor(4, thread_name_prefix="sync")
-        self._thread = threading.Thread(target=self._server.serve_forever, name="receive", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL,), name="receive", daemon=True)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -172,16 +173,18 @@ class Receiver:
             association.acceptor.supported_contexts = self._offer.answer(proposed)
 
     def _reject(self, association: Association, reason: str, answer: tuple[int, int, int]) -> None:
+        self.turned_away(reason, association.requestor.address)
         association.acse.send_reject(*answer)
         association.kill()
-        self.turned_away(reason, association.requestor.address)
 
     def _established(self, event: Event) -> None:
         self._tally.accepted(event.assoc.requestor.ae_title)
 
     def _closed(self, event: Event) -> None:
-        """The connection has ended, however: nothing half-received stays."""
+        """The connection has ended, however: nothing half-received stays, and nobody waits for a request any more."""
         _messages(event.assoc).discard()
+        if event.assoc.requestor.primitive is None:
+            event.assoc.dul.to_user_queue.put(None)  # what a wait that has timed out gives
 
     # --- Store ---
 
