@@ -60,7 +60,7 @@ class Policy:
     results: tuple[str, ...] = setting(
         default=(MATCHES_RECORD,),
         unit="results",
-        why="of the verification: MATCHES RECORD, and INCONCLUSIVE if you accept what could not be checked. The others never pass.",
+        why="of the verification: MATCHES RECORD; INCONCLUSIVE if you accept what could not be checked. Others never pass.",
     )
     rungs: tuple[str, ...] = setting(
         default=("dataset", "content", "pixels", "codestream"),
@@ -70,7 +70,7 @@ class Policy:
     accept_pixels: bool = setting(
         default=False,
         unit="switch",
-        why="let equal pixels alone clear a header, as in a trust file: for de-identified copies. The patient is not proven then.",
+        why="let equal pixels alone clear a header, as in a trust file: for de-identified copies. No patient is proven then.",
     )
     devices: tuple[str, ...] = setting(
         default=(),

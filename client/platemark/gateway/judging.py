@@ -28,8 +28,9 @@ _BEST = (MATCHES_RECORD, INCONCLUSIVE, DOES_NOT_MATCH, EVIDENCE_INVALID)
 
 @dataclass(frozen=True)
 class Judgement:
-    """`code` is `passed`, or a stable word for why not; `reason` says it in a sentence. `verdict` is that of the record
-    that passed, or else of the one that came nearest; None when there is none.
+    """`code` is `passed`, or a stable word for why not; `reason` says it in a sentence.
+
+    `verdict` is that of the record that passed, or else of the one that came nearest; None when there is none.
     """
 
     code: str
