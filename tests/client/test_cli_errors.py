@@ -32,6 +32,7 @@ COMMANDS = (
     "audit",
     "monitor",
     "gateway",
+    "gate",
 )
 GROUPS = {
     "witness": ("init", "add-log", "vkeys", "serve"),

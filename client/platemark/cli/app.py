@@ -20,6 +20,7 @@ from platemark.cli import (
     dicom,
     enrol,
     fetch,
+    gate,
     gateway,
     inspection,
     keygen,
@@ -101,6 +102,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "audit": audit.audit,
     "monitor": monitor.monitor,
     "gateway": gateway.gateway,
+    "gate": gate.gate,
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name, help=_help(_command))(_command)

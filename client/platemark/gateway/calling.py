@@ -115,6 +115,7 @@ def associate(
     if not made.is_established:
         raise _refused(peer, made, connected=bool(connected))
     _bound(made)
+    _leave_answers(made)
     _serve_reports(made)
     send_whole_messages(made)
     return made
@@ -164,6 +165,21 @@ def _bound(association: Association) -> None:
             theirs = item.maximum_length_received or MAX_PDU  # 0 says that there is no limit
             item.maximum_length_received = min(theirs, MAX_PDU) & ~1  # fragments are even (PS3.8 annex E)
     association.dul.to_provider_queue = _Outgoing(association.dul.is_alive)
+
+
+def _leave_answers(association: Association) -> None:
+    """Leave every message to whoever waits for an answer.
+
+    pynetdicom's own thread looks for requests of the peer between two of our calls, and stops for a call a moment too late:
+    now and then it took the answer, and the caller waited in vain. A peer that we call has nothing to ask of us but
+    N-EVENT-REPORT, which goes another way.
+    """
+    get = association.dimse.get_msg
+
+    def get_msg(block: bool = False) -> Any:
+        return get(block) if block else (None, None)
+
+    association.dimse.get_msg = get_msg  # type: ignore[method-assign]
 
 
 def _serve_reports(association: Association) -> None:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Commitment", "commitments_file", "destinations", "forward", "modalities", "worklist"]
 
-_log = logging.getLogger("platemark.gateway")
+_log = logging.getLogger("platemark.gateway.forward")
 _POLL_S = 0.1
 _TROUBLE_S = 5.0  # after the journal failed
 
