@@ -20,7 +20,7 @@ _MEDIA = "application/dicom"
 _COUNT = 7
 _FRAMES = [hashlib.sha256(f"frame {number}".encode()).digest() for number in range(1, _COUNT + 1)]
 _HEADER: dict[str, AttributeValue] = {
-    **dict.fromkeys(HEADER_BINDING),
+    **dict.fromkeys(sorted(HEADER_BINDING)),
     "patient_id": "4711",
     "image_laterality": "shared \\frames 1-2 \\L\\frames 3-7 \\R",
 }
