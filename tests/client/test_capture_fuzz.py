@@ -52,7 +52,7 @@ def _compressed() -> bytes:
     icon = element(0x7FE00010, "OB", encapsulated([b"\xff\xd8ic\xff\xd9"]), length=0xFFFFFFFF)
     item = element(0xFFFEE000, "UN", icon, syntax=IMPLICIT)
     elements[0x00880200] = ("SQ", item)
-    frames = encapsulated([b"\xff\xd8ab", b"cd\xff\xd9", b"\xff\xd8efgh\xff\xd9"], table=bytes(4) + b"\x14\0\0\0")
+    frames = encapsulated([b"\xff\xd8ab", b"cd\xff\xd9", b"\xff\xd8efgh\xff\xd9"], table=bytes(4) + b"\x18\0\0\0")
     head = dicom(elements)[len(file_meta(EXPLICIT)) :]
     return file_meta("1.2.840.10008.1.2.4.50") + head + element(0x7FE00010, "OB", frames, length=0xFFFFFFFF)
 
