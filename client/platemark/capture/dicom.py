@@ -40,6 +40,7 @@ __all__ = [
     "Header",
     "content_stream",
     "dataset_digester",
+    "inflate",
     "measure_codestream",
     "measure_pixels",
     "open_header",
@@ -84,11 +85,11 @@ def open_header(file: BinaryIO, size: int, meta: FileMeta, limits: Limits) -> It
         yield Header(file, meta.data_set_offset, size, meta)
         return
     with tempfile.TemporaryFile(prefix="platemark-") as plain:
-        end = _inflate(file, meta.data_set_offset, cast("BinaryIO", plain), limits.inflated_bytes)
+        end = inflate(file, meta.data_set_offset, cast("BinaryIO", plain), limits.inflated_bytes)
         yield Header(cast("BinaryIO", plain), 0, end, meta)
 
 
-def _inflate(file: BinaryIO, offset: int, plain: BinaryIO, limit: int) -> int:
+def inflate(file: BinaryIO, offset: int, plain: BinaryIO, limit: int) -> int:
     """Write the inflated data set to `plain` in chunks (PS3.5 A.5, RFC 1951); its size."""
     file.seek(offset)
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
