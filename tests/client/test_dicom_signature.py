@@ -16,8 +16,7 @@ from dicom_signers import CURVE_KEY, NOW, SHOP, YEAR, certificate, credential, r
 from platemark.dicom_signature import Checked, Credential, Integrity, Profile, Roots, check, sign
 from platemark.dicom_signature._cipher import MACS, trim
 from platemark.dicom_signature._objects import open_object
-from platemark.dicom_signature._trust import time_of
-from platemark.dicom_signature.stamping import token_of
+from platemark.dicom_signature._trust import time_of, token_of
 from platemark.errors import CaptureError, DicomSignatureError
 from platemark.files import FileError
 
@@ -114,10 +113,10 @@ def test_sequences_of_undefined_length_and_group_lengths_grow(tmp_path: Path) ->
     sign(first, first, credential("rsa"), now_ns=NOW, replace=True)
     assert [each.exit_code for each in verdicts(first)] == [0, 0]
     whole = body(first)
-    for group, tag in ((0x4FFE, 0x0001), (0xFFFA, 0xFFFA)):
-        at = whole.index(struct.pack("<HH2sH", group, 0, b"UL", 4))
+    for number, tag in ((0x4FFE, 0x0001), (0xFFFA, 0xFFFA)):
+        at = whole.index(struct.pack("<HH2sH", number, 0, b"UL", 4))
         (length,) = struct.unpack("<I", whole[at + 8 : at + 12])
-        assert whole[at + 12 : at + 16] == struct.pack("<HH", group, tag)
+        assert whole[at + 12 : at + 16] == struct.pack("<HH", number, tag)
         following = at + 12 + length
         assert following == len(whole) or whole[following : following + 4] == b"\xe0\x7f\x10\0"
 

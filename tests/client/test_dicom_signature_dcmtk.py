@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 import dcmsign
 from dicom_files import image_files
 from platemark.dicom_signature import Checked, Credential, Integrity, Profile, Roots, check, sign
+from platemark.dicom_signature._trust import token_of
 from platemark.dicom_signature.credentials import read_certificates, read_key
-from platemark.dicom_signature.stamping import token_of
 from platemark.errors import DicomSignatureError
 
 # What dcmtk reads more kindly than we do, and why.
@@ -174,7 +174,7 @@ def test_a_removed_element_is_caught_by_both(bench: Bench) -> None:
         assert dcmsign.run("dcmodify", "-nb", *option, target).returncode == 0
         (checked,) = bench.check(target)
         assert (checked.exit_code, bench.theirs(target) == 0) == codes
-    assert 0x00104000 in checked.uncovered
+        assert codes[0] == 1 or 0x00104000 in checked.uncovered
 
 
 def flipped(data: bytes, at: int) -> bytes:

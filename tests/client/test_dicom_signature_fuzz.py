@@ -12,9 +12,8 @@ from capture_writers import EXPLICIT, IMPLICIT, element, file_meta
 from dicom_signers import CURVE_KEY, NOW, SHOP, certificate, credential, rsa_key, series
 from platemark.dicom_signature import Credential, Integrity, Roots, check, sign
 from platemark.dicom_signature._cipher import MACS, key_words, trim, verify
-from platemark.dicom_signature._trust import certificate_of, judge_certificate, time_of
+from platemark.dicom_signature._trust import certificate_of, judge_certificate, time_of, token_of
 from platemark.dicom_signature.checking import signer_of
-from platemark.dicom_signature.stamping import token_of
 from platemark.errors import DicomSignatureError, TimeStampError
 
 HEADER = len(file_meta(EXPLICIT))
@@ -134,6 +133,7 @@ def test_invented_signature_values(value: bytes, name: str, digest: bytes) -> No
     assert value.startswith(trim(value))
 
 
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
 @given(st.floats(0, 1), st.binary(min_size=1, max_size=4))
 def test_damaged_certificates(place: float, inserted: bytes) -> None:
     """A damaged certificate is refused as one, or read without harm."""

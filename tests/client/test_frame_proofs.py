@@ -7,13 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
 from builders import MODALITY, NOW, Log, letters
-from capture_writers import EXPLICIT, RLE, Elements, dicom, element, encapsulated, file_meta, image_elements, text
+from capture_writers import EXPLICIT, RLE, Elements, dicom, element, encapsulated, file_meta, image_elements, png, text
 from platemark import attributes, cbor, evidence, frame_proofs, merkle
 from platemark.capture import measure
 from platemark.errors import EvidenceError, ProofError
@@ -123,6 +125,17 @@ def test_a_frame_of_lossy_compression_is_proven_by_its_codestream(measured: Call
     verdict = _judge(whole, shown, measured(_compressed([JPEGS[29]], BASELINE, allocated=8)))
     assert (verdict.result, verdict.rung, verdict.facts["frame"]) == (MATCHES_RECORD, "codestream", "30")
     assert _judge(whole, shown, measured(_compressed([JPEGS[28]], BASELINE, allocated=8))).result == DOES_NOT_MATCH
+
+
+def test_a_page_of_a_document_is_proven_too(tmp_path: Path) -> None:
+    """Page 2 of a TIFF, saved as a PNG, is frame 2 of 2: pictures of every kind share the rung, and name no patient."""
+    pages = [np.full((4, 6), shade, dtype=np.uint8) for shade in (10, 200)]
+    tifffile.imwrite(tmp_path / "pages.tiff", np.stack(pages), photometric="minisblack")
+    whole = measure(tmp_path / "pages.tiff")
+    for shade, result in ((200, MATCHES_RECORD), (10, DOES_NOT_MATCH)):
+        (tmp_path / "page.png").write_bytes(png([bytes([shade]) * 6] * 4, columns=6, depth=8, colour=0))
+        verdict = _judge(whole, frame_proofs.prove(whole, [2]), measure(tmp_path / "page.png"))
+        assert (verdict.result, verdict.facts.get("frame")) == (result, "2" if result == MATCHES_RECORD else None)
 
 
 def test_frames_of_another_object_prove_nothing(measured: Callable[[bytes], Measurement]) -> None:

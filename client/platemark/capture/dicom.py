@@ -49,6 +49,7 @@ __all__ = [
 
 MEDIA = "application/dicom"
 _RLE = "1.2.840.10008.1.2.5"
+_FIRST_SIGNABLE_GROUP = 0x0008
 
 
 class Header:
@@ -116,13 +117,22 @@ def content_stream(header: Header) -> MacStream:
     Raises UndefinedRungError, NoCodecError (implicit VR without the data dictionary) or MalformedError.
     """
     syntax = header.meta.transfer_syntax
-    return mac_stream(
+    header.file.seek(header.start)
+    first = int.from_bytes(header.file.read(2), "little" if header.little else "big")
+    if first < _FIRST_SIGNABLE_GROUP:  # elements ascend, so that the first one tells
+        raise UndefinedRungError(
+            "the elements below group 0008, such as those of a directory, are in no MAC byte stream"
+        )
+    stream = mac_stream(
         header.file,
         header.start,
         header.end,
         transfer_syntax=syntax,
         vr_of=dictionary() if syntax == IMPLICIT else None,
     )
+    if not stream.covered:
+        raise UndefinedRungError("the object has no element that is in a MAC byte stream")
+    return stream
 
 
 def measure_pixels(header: Header, limits: Limits) -> FrameTree:

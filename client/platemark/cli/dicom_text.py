@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from platemark.dicom_signature import Checked
-    from platemark.dicom_signature.checking import Judged
+    from platemark.dicom_signature._trust import Judged
 
 __all__ = ["as_json", "as_text", "tag_list", "tag_text"]
 

@@ -7,12 +7,14 @@ proto/dicom-signatures.md.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.utils import CryptographyDeprecationWarning
 
 from platemark.capture._elements import name_of
 from platemark.capture._faults import MalformedError, UndefinedRungError
@@ -108,7 +110,9 @@ def check(path: str | os.PathLike[str], *, roots: Roots, now_ns: int, weak: bool
     `now_ns` is Unix ns. With `weak`, broken hashes (MD5, SHA-1, RIPEMD-160) and small keys are as good as others. What is
     wrong within a signature is in its result. Raises DicomSignatureError and CaptureError for an object that cannot be read.
     """
-    with open_object(path) as opened:
+    with warnings.catch_warnings(), open_object(path) as opened:
+        # A library's remarks on a stranger's certificate, such as that of a serial number below 0, are for nobody here.
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
         levels = [level for level in (opened.top, *opened.below) if SIGNATURES in level.sequences]
         results = [
             _check(opened, level, stored, roots=roots, now_ns=now_ns, weak=weak)

@@ -40,7 +40,7 @@ def authority(url: str, *, clock: Callable[[], int], timeout: float = 30.0) -> C
         try:
             response = _post(url, asked.request, timeout)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            raise AuthorityError(f"the time-stamping authority {url}: {error or type(error).__name__}") from error
+            raise AuthorityError(f"the time-stamping authority {url}: {str(error) or type(error).__name__}") from error
         try:
             check_response(response, message=message, nonce=asked.nonce, now_ns=clock())
             return token_of(response)
