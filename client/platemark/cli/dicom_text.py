@@ -11,8 +11,7 @@ from platemark.instant import format_time
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from platemark.dicom_signature import Checked
-    from platemark.dicom_signature._trust import Judged
+    from platemark.dicom_signature import Checked, Judged
 
 __all__ = ["as_json", "as_text", "tag_list", "tag_text"]
 
