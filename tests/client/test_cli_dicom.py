@@ -1,6 +1,8 @@
 """`platemark dicom sign` and `verify` from outside: exit codes, words, JSON, and files that stay as they are."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from commands import Ran, platemark
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from capture_writers import IMPLICIT
 from dicom_signers import credential, series
 
 PASSPHRASE = "correct horse"
@@ -155,3 +158,23 @@ def test_a_signer_cannot_write_on_the_terminal(case: Path) -> None:
     (case / "signed.dcm").write_bytes(data[:at] + b"\x1b[31m" + data[at + 5 :])
     ran = verify(case)
     assert (ran.code, "\x1b" in ran.out, "\\u001b[31m" in ran.out) == (1, False, True)
+
+
+def test_what_a_base_install_can_do(case: Path) -> None:
+    """Without pydicom and httpx explicit objects are signed and checked; what needs an extra names it."""
+    source = "import sys; sys.modules.update(dict.fromkeys(('pydicom', 'httpx'))); from platemark.cli import main; "
+    (case / "implicit.dcm").write_bytes(series(IMPLICIT))
+    keys = ("--key", case / "p256.pem", "--certificate", case / "p256.crt", "--out", case / "signed.dcm")
+    for words, code, reason in (
+        (("sign", case / "scan.dcm", *keys), 0, "covers"),
+        (("verify", case / "signed.dcm"), 3, "HOLDS"),
+        (("verify", case / "implicit.dcm"), 2, 'pip install "platemark[dicom]"'),
+        (
+            ("sign", case / "scan.dcm", *keys, "--force", "--tsa", "http://127.0.0.1:1/"),
+            2,
+            'pip install "platemark[audit]"',
+        ),
+    ):
+        command = [sys.executable, "-P", "-c", f"{source} sys.exit(main({['dicom', *map(str, words)]!r}))"]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert (ran.returncode, reason in ran.stdout + ran.stderr) == (code, True), ran
