@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from commands import Ran, platemark
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from capture_writers import IMPLICIT
@@ -130,6 +131,19 @@ def test_refusals(case: Path, more: tuple[str, ...], kind: str, reason: str) -> 
     assert reason in ran.err
     assert ran.err.count("\n") == 1
     assert not (case / "signed.dcm").exists()
+
+
+def test_keys_that_cannot_be_used(case: Path) -> None:
+    """A wrong passphrase and a key of another kind are named."""
+    (case / "passphrase").write_text("another\n")
+    wrong = sign(case, "--passphrase-file", case / "passphrase", kind="rsa")
+    assert (wrong.code, "the passphrase is wrong" in wrong.err) == (2, True)
+    other = ed25519.Ed25519PrivateKey.generate()
+    pem = other.private_bytes(Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (case / "p256.pem").write_bytes(pem)
+    assert "made with RSA or ECDSA keys" in sign(case).err
+    (case / "p256.pem").write_bytes(b"words")
+    assert "no private key that can be read" in sign(case).err
 
 
 @pytest.mark.parametrize(

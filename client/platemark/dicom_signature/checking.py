@@ -28,7 +28,7 @@ from platemark.dicom_signature._trust import (
 )
 from platemark.dicom_signature.profiles import Profile, unmet
 from platemark.dicom_signature.results import Checked, Integrity, Signer
-from platemark.errors import TimeStampError
+from platemark.errors import DicomSignatureError, TimeStampError
 
 if TYPE_CHECKING:
     import os
@@ -41,7 +41,10 @@ if TYPE_CHECKING:
     from platemark.dicom_signature._levels import Level
     from platemark.dicom_signature._objects import DicomObject
 
-__all__ = ["check", "signer_of"]
+__all__ = ["MAX_SIGNATURES", "check", "signer_of"]
+
+MAX_SIGNATURES = 64
+"""Of one object: each may cost as much as reading all of it, and a stranger's object decides how many there are."""
 
 
 def check(path: str | os.PathLike[str], *, roots: Roots, now_ns: int, weak: bool = False) -> list[Checked]:
@@ -54,6 +57,9 @@ def check(path: str | os.PathLike[str], *, roots: Roots, now_ns: int, weak: bool
         # A library's remarks on a stranger's certificate, such as that of a serial number below 0, are for nobody here.
         warnings.simplefilter("ignore", CryptographyDeprecationWarning)
         levels = [level for level in (opened.top, *opened.below) if SIGNATURES in level.sequences]
+        count = sum(len(level.sequences[SIGNATURES].items) for level in levels)
+        if count > MAX_SIGNATURES:
+            raise DicomSignatureError(f"{path}: {count} signatures, more than {MAX_SIGNATURES}")
         results = [
             _check(opened, level, stored, roots=roots, now_ns=now_ns, weak=weak)
             for level in levels
