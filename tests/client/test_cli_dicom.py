@@ -1,6 +1,7 @@
 """`platemark dicom sign` and `verify` from outside: exit codes, words, JSON, and files that stay as they are."""
 
 import json
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from capture_writers import IMPLICIT
+from capture_writers import EXPLICIT, IMPLICIT, element, file_meta
 from dicom_signers import credential, series
 
 PASSPHRASE = "correct horse"
@@ -89,6 +90,17 @@ def test_tags(case: Path) -> None:
     shown = verify(case, "--ca", case / "p256.crt", "--json").json()["signatures"][0]
     assert shown["covered"] == ["(0008,0018)", "(0010,0010)", "(7FE0,0010)"]
     assert "(0010,0020)" in shown["not_covered"]
+
+
+def test_a_signature_of_an_item(case: Path) -> None:
+    """Of a signature within an item it is said that nothing outside the item is covered."""
+    assert sign(case).code == 0
+    inner = (case / "signed.dcm").read_bytes()[len(file_meta(EXPLICIT)) :]
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
+    (case / "nested.dcm").write_bytes(file_meta(EXPLICIT) + element(0x00081140, "SQ", item))
+    ran = verify(case, "--ca", case / "p256.crt", name="nested.dcm")
+    assert (ran.code, "signature 0 of item (0008,1140)[0]: HOLDS" in ran.out) == (0, True)
+    assert "nothing outside this item" in ran.out
 
 
 def test_an_object_without_signatures(case: Path) -> None:

@@ -96,6 +96,8 @@ def _lines(checked: Checked) -> Iterator[str]:
         return
     yield f"  covers       {len(checked.covered)} elements"
     yield f"  NOT covered  {tag_list(checked.uncovered) or 'nothing that is there now; elements can be added'}"
+    if checked.place:
+        yield "               and nothing outside this item"
     if checked.absent:
         yield f"  absent       {tag_list(checked.absent)}: listed, and not there"
     for profile, reason in checked.profiles:
