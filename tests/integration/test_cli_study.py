@@ -157,11 +157,13 @@ def test_a_folder_gets_the_evidence_that_there_is(ward: Ward) -> None:
     ward.capture(2)
     (ward.images / "stranger.png").write_bytes(png(shade=77))
     (ward.images / "notes.txt").write_bytes(b"text")
+    (ward.images / "DICOMDIR").write_bytes(dicomdir())
     ran = ward.run("fetch", ward.images, "--json")
-    assert (ran.code, ran.json()["counts"]) == (1, {"written": 2, "absent": 1, "skipped": 1})
+    assert (ran.code, ran.json()["counts"]) == (1, {"written": 2, "absent": 1, "skipped": 2})
     assert "stranger.png: the ledger has no record of it" in ward.run("fetch", ward.images).out
-    assert ward.run("fetch", ward.images, "--json").json()["counts"] == {"kept": 2, "absent": 1, "skipped": 1}
-    (ward.images / "stranger.png").unlink()
+    assert ward.run("fetch", ward.images, "--json").json()["counts"] == {"kept": 2, "absent": 1, "skipped": 2}
+    for name in ("stranger.png", "DICOMDIR"):
+        (ward.images / name).unlink()
     assert platemark("verify", ward.images, "--trust", ward.trust).code == 0
 
 
