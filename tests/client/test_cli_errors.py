@@ -37,6 +37,7 @@ GROUPS = {
     "receipt": ("show", "attach", "detach", "verify"),
     "vault": ("init", "put", "list", "export", "request", "release", "show", "erase"),
     "spool": ("status", "list", "send", "retry", "discard", "prune"),
+    "dicom": ("sign", "verify"),
 }
 
 

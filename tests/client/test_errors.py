@@ -56,6 +56,7 @@ def test_codes_are_stable_words() -> None:
         "VaultError": "vault",
         "RequestRefusedError": "request-refused",
         "CaptureError": "capture",
+        "DicomSignatureError": "dicom-signature",
         "NotAnImageError": "not-an-image",
         "DecodeError": "decode",
         "DecoderMissingError": "decoder-missing",

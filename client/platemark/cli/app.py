@@ -16,6 +16,7 @@ from platemark import __version__
 from platemark.cli import (
     audit,
     capture,
+    dicom,
     enrol,
     fetch,
     inspection,
@@ -124,6 +125,11 @@ _spool = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 for _name, _command in spool.COMMANDS.items():
     _spool.command(_name, help=_help(_command))(_command)
 app.add_typer(_spool, name="spool", help=_paragraphs(spool.HELP))
+
+_dicom = typer.Typer(help=_paragraphs(dicom.HELP), no_args_is_help=True, rich_markup_mode=None)
+for _name, _command in dicom.COMMANDS.items():
+    _dicom.command(_name, help=_help(_command))(_command)
+app.add_typer(_dicom, name="dicom")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
