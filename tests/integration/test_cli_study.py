@@ -210,6 +210,7 @@ def test_a_transcoded_study_needs_its_headers(ward: Ward) -> None:
         (("--study", "2.25.1", "x.dcm"), "--study goes without an image"),
         (("--vault", "v", "x.dcm"), "give an image or a folder; or --study"),
         (("IMAGES", "--index", "1"), "are about one image"),
+        (("IMAGES", "--frame", "1"), "are about one image"),
         (("--study", "2.25.1", "--vault", "VAULT", "--vault-key", "KEY", "--out", "o"), "has no capture of the study"),
         (("--study", "2.25.1", "--vault", "none", "--vault-key", "KEY", "--out", "o"), "none: no vault"),
     ],
