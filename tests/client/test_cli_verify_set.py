@@ -360,6 +360,14 @@ def test_an_encrypted_zip_is_refused_by_name(study: Study) -> None:
     assert (ran.code, "'slice1.dcm': is encrypted" in ran.err, ran.err.count("\n")) == (2, True, 1)
 
 
+def test_a_dicom_file_with_a_zip_in_its_preamble_is_an_image(study: Study) -> None:
+    """What begins as a ZIP file and is a DICOM file is verified as the image that it is."""
+    image = study.capture("poly.dcm", b"PK\3\4" + slice_of(5)[4:])
+    study.keep("poly.dcm")
+    ran = study.verify("--json", target=image, evidence=study.evidence / "poly.dcm.evidence")
+    assert (ran.code, ran.json()["rung"]) == (0, "file")
+
+
 # --- DICOMDIR -------------------------------------------------------------------------------------
 
 
@@ -415,6 +423,14 @@ def test_another_object_than_the_dicomdir_says_is_named(study: Study) -> None:
     assert ran.code == 1
     assert set(results(ran.json()).values()) == {"MATCHES RECORD"}
     assert [each["name"] for each in ran.json()["directory"]["another_object"]] == ["DICOM/IM000001", "DICOM/IM000002"]
+
+
+def test_an_image_does_not_pass_for_a_dicomdir(study: Study) -> None:
+    """An image that nobody recorded is extra, also when its file meta information says that it is a directory."""
+    mark = writers.element(0x00020002, "UI", b"1.2.840.10008.1.3.10")
+    raw = slice_of(6)
+    study.put("sly.dcm", raw[:144] + mark + raw[144:])
+    assert study.verify("--json").json()["extra"] == ["sly.dcm"]
 
 
 def test_a_disc_in_lower_case_is_read(study: Study) -> None:

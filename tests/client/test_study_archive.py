@@ -35,6 +35,7 @@ class Raw:
     local_name: bytes | None = None
     local_method: int | None = None
     local_magic: bytes = b"PK\3\4"
+    behind: bytes = b""
 
 
 def build(*members: Raw, count: int | None = None, disk: int = 0, comment: bytes = b"", gap: bytes = b"") -> bytes:
@@ -43,6 +44,7 @@ def build(*members: Raw, count: int | None = None, disk: int = 0, comment: bytes
     for each in members:
         deflater = zlib.compressobj(wbits=-15)
         data = deflater.compress(each.content) + deflater.flush() if each.method == 8 else each.content
+        data += each.behind
         crc = zlib.crc32(each.content) if each.crc is None else each.crc
         size = len(each.content) if each.size is None else each.size
         compressed = len(data) if each.compressed is None else each.compressed
@@ -201,6 +203,7 @@ DAMAGED: list[tuple[str, Raw, str]] = [
     ("larger than stated", Raw(method=8, content=bytes(5_000_000), size=1000), "is larger than the 1000 bytes"),
     ("smaller than stated", Raw(method=8, size=9), "does not hold the 9 bytes"),
     ("more behind its end", Raw(method=8, size=7, compressed=12), "does not hold the 7 bytes"),
+    ("much behind its end", Raw(method=8, behind=bytes(5_000_000)), "does not hold the 7 bytes"),
     ("no deflate", Raw(method=0, content=b"\xff" * 9, local_method=8), "has another header"),
     ("another name", Raw(local_name=b"b.dcm"), "has another header"),
     ("no header", Raw(local_magic=b"PK\7\7"), "is not where the directory says"),

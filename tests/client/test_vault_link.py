@@ -34,6 +34,18 @@ def test_a_link_is_found_again(kept: tuple[Path, keys.RecipientKey, bytes]) -> N
         assert vault.statement_of(root) == ID
 
 
+def test_a_link_may_wait_for_the_next_put(kept: tuple[Path, keys.RecipientKey, bytes]) -> None:
+    """Without sync a link is there for every reader at once, and what is put after it is synced as ever."""
+    directory, _, root = kept
+    with Vault(directory) as vault, Vault(directory) as reader:
+        vault.link(root, ID, sync=False)
+        assert reader.statement_of(root) == ID
+        later = attributes.commit({"study_instance_uid": "2.25.2"})
+        vault.put(later)
+        assert vault._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert later.root() in reader
+
+
 def test_a_root_has_one_statement(kept: tuple[Path, keys.RecipientKey, bytes]) -> None:
     """K is new for every capture: a second statement for a root, or a root that is not here, is refused."""
     directory, _, root = kept

@@ -157,11 +157,13 @@ def test_a_folder_gets_the_evidence_that_there_is(ward: Ward) -> None:
     ward.capture(2)
     (ward.images / "stranger.png").write_bytes(png(shade=77))
     (ward.images / "notes.txt").write_bytes(b"text")
+    (ward.images / "DICOMDIR").write_bytes(dicomdir())
     ran = ward.run("fetch", ward.images, "--json")
-    assert (ran.code, ran.json()["counts"]) == (1, {"written": 2, "absent": 1, "skipped": 1})
+    assert (ran.code, ran.json()["counts"]) == (1, {"written": 2, "absent": 1, "skipped": 2})
     assert "stranger.png: the ledger has no record of it" in ward.run("fetch", ward.images).out
-    assert ward.run("fetch", ward.images, "--json").json()["counts"] == {"kept": 2, "absent": 1, "skipped": 1}
-    (ward.images / "stranger.png").unlink()
+    assert ward.run("fetch", ward.images, "--json").json()["counts"] == {"kept": 2, "absent": 1, "skipped": 2}
+    for name in ("stranger.png", "DICOMDIR"):
+        (ward.images / name).unlink()
     assert platemark("verify", ward.images, "--trust", ward.trust).code == 0
 
 
@@ -208,6 +210,7 @@ def test_a_transcoded_study_needs_its_headers(ward: Ward) -> None:
         (("--study", "2.25.1", "x.dcm"), "--study goes without an image"),
         (("--vault", "v", "x.dcm"), "give an image or a folder; or --study"),
         (("IMAGES", "--index", "1"), "are about one image"),
+        (("IMAGES", "--frame", "1"), "are about one image"),
         (("--study", "2.25.1", "--vault", "VAULT", "--vault-key", "KEY", "--out", "o"), "has no capture of the study"),
         (("--study", "2.25.1", "--vault", "none", "--vault-key", "KEY", "--out", "o"), "none: no vault"),
     ],

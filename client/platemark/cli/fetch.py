@@ -160,8 +160,8 @@ def fetch(
     names = frozenset(name.strip() for name in (disclose or "").split(",")) - {""}
     opening = Opening(names, header=disclose_header, everything=disclose_all)
     if study is not None:
-        if image is not None or index is not None or disclosure is not None:
-            raise typer.BadParameter("--study goes without an image, --index and --disclosure")
+        if image is not None or index is not None or disclosure is not None or frame is not None:
+            raise typer.BadParameter("--study goes without an image, --index, --disclosure and --frame")
         if vault is None or vault_key is None or out is None:
             raise typer.BadParameter("--study needs --vault, --vault-key and --out")
         kept = fetch_many.Kept(vault, vault_key, vault_passphrase_file)
@@ -170,8 +170,8 @@ def fetch(
     if image is None or vault is not None or vault_key is not None:
         raise typer.BadParameter("give an image or a folder; or --study with --vault and --vault-key")
     if image.is_dir():
-        if index is not None or disclosure is not None:
-            raise typer.BadParameter("--index and --disclosure are about one image, not about a folder")
+        if index is not None or disclosure is not None or frame is not None:
+            raise typer.BadParameter("--index, --disclosure and --frame are about one image, not about a folder")
         fetch_many.fetch_folder(image, connection, opening, out=out, force=force, as_json=as_json)
         return
     one = _One(image, disclosure, opening, out=out, force=force)

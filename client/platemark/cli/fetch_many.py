@@ -12,17 +12,22 @@ from typing import TYPE_CHECKING
 import typer
 
 from platemark import files
+from platemark.capture.dicomdir import is_dicomdir
 from platemark.cli import fetching, media, output
 from platemark.cli.ahead import ahead
 from platemark.cli.fetching import NoRecordError, Opening
 from platemark.cli.vault_access import open_vault
 from platemark.errors import NotAnImageError, PlatemarkError, RpcError
 from platemark.files import FileError
+from platemark.study.places import head
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from platemark.cli.connect import Connection
     from platemark.cli.media import Beside
     from platemark.rpc.sync import LedgerClient
+    from platemark.rungs import Measurement
     from platemark.trust import Trust
     from platemark.vault import OpenVault
 
@@ -85,21 +90,33 @@ def fetch_folder(
         for each, future in ahead(
             lambda one: None if _stays(one, force=force) else fetching.measured(one.image), images
         ):
-            try:
-                measured = future.result()
-                if measured is None:
-                    items.append(Item(str(each.image), "kept", each.evidence, _EXISTS))
-                else:
-                    chosen = fetching.choose(client, each, measured)
-                    evidence = fetching.opened(chosen.evidence(client), each.disclosure, opening)
-                    verdict, content = fetching.checked(evidence, measured, connection.trusted)
-                    _keep(each.evidence, content)
-                    status = "differs" if fetching.differs(verdict) else "written"
-                    items.append(Item(str(each.image), status, each.evidence, verdict.reason, verdict.result))
-            except PlatemarkError as error:
-                items.append(_fault(str(each.image), error))
+            items.append(_image(client, each, future, opening, connection.trusted))
             step(1)
     _finish(items, as_json=as_json)
+
+
+def _image(
+    client: LedgerClient, each: Beside, future: Future[Measurement | None], opening: Opening, trusted: Trust | None
+) -> Item:
+    """The evidence of one image of a folder. Raises RpcError when it is the ledger that fails."""
+    name = str(each.image)
+    try:
+        measured = future.result()
+        if measured is None:
+            return Item(name, "kept", each.evidence, _EXISTS)
+        evidence = fetching.choose(client, each, measured).evidence(client)
+        evidence = fetching.opened(evidence, each.disclosure, opening)
+        verdict, content = fetching.checked(evidence, measured, trusted)
+        _keep(each.evidence, content)
+    except NoRecordError:
+        if is_dicomdir(head(each.image)):
+            return Item(name, "skipped", reason="a DICOMDIR, and no image")
+        return Item(name, "absent", reason="the ledger has no record of it")
+    except PlatemarkError as error:
+        return _fault(name, error)
+    return Item(
+        name, "differs" if fetching.differs(verdict) else "written", each.evidence, verdict.reason, verdict.result
+    )
 
 
 def fetch_study(
@@ -181,8 +198,6 @@ def _fault(name: str, error: PlatemarkError) -> Item:
     """What one image's fault is; a fault of the ledger ends the command."""
     if isinstance(error, NotAnImageError):
         return Item(name, "skipped", reason=error.reason)
-    if isinstance(error, NoRecordError):
-        return Item(name, "absent", reason="the ledger has no record of it")
     if isinstance(error, RpcError):
         if error.code not in _ABOUT_ONE:
             raise error

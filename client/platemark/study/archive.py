@@ -93,10 +93,11 @@ class Archive:
                     raise self._fault(member, f"is larger than the {member.size} bytes that it states")
                 crc = zlib.crc32(piece, crc)
                 yield piece
-            if left == 0:
+            # What comes behind the end of the stream is never collected.
+            if left == 0 or (inflater is not None and inflater.eof):
                 break
         unfinished = inflater is not None and (not inflater.eof or inflater.unused_data)
-        if unfinished or total != member.size:
+        if left or unfinished or total != member.size:
             raise self._fault(member, f"does not hold the {member.size} bytes that it states")
         if crc != member.crc:
             raise self._fault(member, "is damaged: its CRC-32 is another one")

@@ -94,7 +94,7 @@ class Judge:
             hint=_hint(measured),
             instance=instance if isinstance(instance, str) else None,
             dicom=measured.media == "application/dicom",
-            directory=directory,
+            directory=directory and "rows" not in measured.attributes,
             pixels=frozenset(each for each in digests if each is not None),
             # Its frames were looked for; a list of a million of them is not kept.
             measured=None if found else replace(measured, frame_digests=()),

@@ -158,8 +158,9 @@ def open_place(path: Path) -> Iterator[Place]:
 
 
 def is_zip(path: Path) -> bool:
-    """Whether the file begins as a ZIP file does."""
-    return head(path).startswith((b"PK\3\4", b"PK\5\6"))
+    """Whether the file begins as a ZIP file does. A DICOM file is one whatever its preamble looks like."""
+    begin = head(path)
+    return begin.startswith((b"PK\3\4", b"PK\5\6")) and begin[128:132] != b"DICM"
 
 
 def is_bundle(path: Path) -> bool:

@@ -100,13 +100,14 @@ class Vault:
                     number = added.lastrowid
                     connection.executemany("INSERT INTO tokens VALUES (?, ?)", [(token, number) for token in tokens])
 
-    def link(self, root: bytes, statement_id: bytes) -> None:
+    def link(self, root: bytes, statement_id: bytes, *, sync: bool = True) -> None:
         """Note that the statement with this id (32 bytes) signs `root`, so that a study's evidence can be fetched.
 
-        Nothing secret: the ledger's copy of the statement says the same. On disk when this returns; again changes
-        nothing. Raises VaultError: the root is not here, or is another statement's.
+        Nothing secret: the ledger's copy of the statement says the same. On disk when this returns, or without `sync` with
+        the next `put`: what power loss takes can be found in the log. Again changes nothing.
+        Raises VaultError: the root is not here, or is another statement's.
         """
-        with self._changing() as connection:
+        with self._changing(sync=sync) as connection:
             known = connection.execute("SELECT id FROM statements WHERE root = ?", (root,)).fetchone()
             if known is not None and known[0] != statement_id:
                 raise VaultError(f"the root {root.hex()} is that of statement {known[0].hex()}")
@@ -180,9 +181,10 @@ class Vault:
             yield self._connection
 
     @contextmanager
-    def _changing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction: everything in it, or nothing."""
+    def _changing(self, *, sync: bool = True) -> Iterator[sqlite3.Connection]:
+        """One transaction: everything in it, or nothing. Without `sync` the next one puts it on disk."""
         with self._reading() as connection:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
