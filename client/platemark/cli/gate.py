@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,14 +59,7 @@ def _settings(path: Path) -> GateSettings:
     from platemark.gateway.gate_settings import GateSettings
 
     loaded = config.load_as(GateSettings, path)
-    try:
-        import prometheus_client  # noqa: F401 - what the extras bring
-        import pydicom  # noqa: F401
-        import pynetdicom  # noqa: F401
-
-        if loaded.ledger is not None:
-            import grpc  # noqa: F401
-    except ModuleNotFoundError as error:
-        reason = f'this command needs {error.name}: pip install "platemark[gateway,dicom,rpc]"'
-        raise MissingExtraError(reason) from None
+    for name in ("prometheus_client", "pydicom", "pynetdicom", *(("grpc",) if loaded.ledger is not None else ())):
+        if find_spec(name) is None:
+            raise MissingExtraError(f'this command needs {name}: pip install "platemark[gateway,dicom,rpc]"')
     return loaded
