@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from platemark.cli import output
-from platemark.cli.connect import MissingExtraError
+from platemark.cli.connect import require_packages
 from platemark.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -59,7 +58,6 @@ def _settings(path: Path) -> GateSettings:
     from platemark.gateway.gate_settings import GateSettings
 
     loaded = config.load_as(GateSettings, path)
-    for name in ("prometheus_client", "pydicom", "pynetdicom", *(("grpc",) if loaded.ledger is not None else ())):
-        if find_spec(name) is None:
-            raise MissingExtraError(f'this command needs {name}: pip install "platemark[gateway,dicom,rpc]"')
+    ledger = () if loaded.ledger is None else ("grpc",)
+    require_packages("gateway,dicom,rpc", "prometheus_client", "pydicom", "pynetdicom", *ledger)
     return loaded
