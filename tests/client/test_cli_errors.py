@@ -31,6 +31,7 @@ COMMANDS = (
     "audit",
     "monitor",
     "gateway",
+    "gate",
 )
 GROUPS = {
     "witness": ("init", "add-log", "vkeys", "serve"),

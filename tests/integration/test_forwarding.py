@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from objects import CT, IMAGES, data_set, kept
 from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 
 from peers.dcmtk import storescp
@@ -116,6 +117,12 @@ ALL = [
 ]
 
 
+def instance(event: Event) -> str:
+    """The SOP instance that a C-STORE carries."""
+    assert isinstance(event.request, C_STORE)
+    return str(event.request.AffectedSOPInstanceUID)
+
+
 def test_a_pacs_gets_the_very_bytes(tmp_path: Path, require: Require) -> None:
     """Storescp +B keeps, in every transfer syntax, the data set that the gateway was sent, byte for byte."""
     require("storescp")
@@ -148,7 +155,7 @@ def test_a_pacs_that_is_down_gets_everything_in_order_later(tmp_path: Path) -> N
     arrived: list[str] = []
 
     def store(event: Event) -> int:
-        arrived.append(str(event.request.AffectedSOPInstanceUID))
+        arrived.append(instance(event))
         return 0x0000
 
     with pacs(store) as port:
@@ -187,7 +194,7 @@ def test_a_refused_object_is_kept_and_blocks_nobody(tmp_path: Path, status: int,
 
     def store(event: Event) -> int:
         associations.append(event.assoc)
-        return status if event.request.AffectedSOPInstanceUID == "1.2.3.2" else 0x0000
+        return status if instance(event) == "1.2.3.2" else 0x0000
 
     with pacs(store) as port, bench(tmp_path, port) as at:
         for number in (1, 2, 3):
@@ -217,7 +224,7 @@ def test_an_association_dropped_in_the_middle_is_made_again(tmp_path: Path) -> N
     seen: list[str] = []
 
     def store(event: Event) -> int:
-        uid = str(event.request.AffectedSOPInstanceUID)
+        uid = instance(event)
         if uid not in seen and len(seen) % 2:
             seen.append(uid)
             event.assoc.abort()
@@ -237,7 +244,7 @@ def test_an_object_that_ends_every_association_blocks_nobody(tmp_path: Path) -> 
     """After three tries those behind it go; it is tried again at its own time, and is never given up."""
 
     def store(event: Event) -> int:
-        if event.request.AffectedSOPInstanceUID == "1.2.3.1":
+        if instance(event) == "1.2.3.1":
             event.assoc.abort()
         return 0x0000
 
@@ -304,7 +311,7 @@ def test_after_a_crash_the_object_is_sent_once_more(tmp_path: Path) -> None:
     arrived: list[str] = []
 
     def store(event: Event) -> int:
-        arrived.append(str(event.request.AffectedSOPInstanceUID))
+        arrived.append(instance(event))
         return 0x0000
 
     with pacs(store) as port, bench(tmp_path, port) as at:

@@ -18,6 +18,7 @@ from platemark.cli import (
     capture,
     enrol,
     fetch,
+    gate,
     gateway,
     inspection,
     keygen,
@@ -97,6 +98,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "audit": audit.audit,
     "monitor": monitor.monitor,
     "gateway": gateway.gateway,
+    "gate": gate.gate,
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name, help=_help(_command))(_command)

@@ -13,9 +13,9 @@ from platemark.signing import CLOCK_SOURCES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from platemark.gateway.settings import Gateway
+    from platemark.gateway.settings import Gateway, Metrics, Receive
 
-__all__ = ["check"]
+__all__ = ["check", "check_metrics", "check_receive", "check_tables"]
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -23,10 +23,9 @@ _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 def check(gateway: Gateway) -> None:
     """Raises ConfigError naming table and field."""
-    for where, table in _tables(gateway):
-        _check_table(where, table)
+    check_tables(gateway)
     _check_mode(gateway)
-    _check_receive(gateway)
+    check_receive(gateway.receive)
     if gateway.sign.clock_source not in CLOCK_SOURCES:
         raise ConfigError("sign.clock_source", f"{gateway.sign.clock_source!r} is none of {', '.join(CLOCK_SOURCES)}")
     for number, pacs in enumerate(gateway.pacs):
@@ -36,8 +35,19 @@ def check(gateway: Gateway) -> None:
             raise ConfigError(f"pacs[{number}].pass_calling", "it is of no use together with calling")
     _check_distinct("pacs", [each.name for each in gateway.pacs], "name")
     _check_distinct("modality", [each.ae_title for each in gateway.modality], "ae_title")
-    if gateway.metrics.listen:
-        host, _ = parse_address("metrics.listen", gateway.metrics.listen)
+    check_metrics(gateway.metrics)
+
+
+def check_tables(settings: Any) -> None:
+    """Each setting by itself, in every table. Raises ConfigError."""
+    for where, table in _tables(settings):
+        _check_table(where, table)
+
+
+def check_metrics(metrics: Metrics) -> None:
+    """They are for this machine alone. Raises ConfigError."""
+    if metrics.listen:
+        host, _ = parse_address("metrics.listen", metrics.listen)
         if not is_loopback(host):
             raise ConfigError("metrics.listen", f"{host} is not loopback, and this is plain text for anyone")
 
@@ -51,10 +61,10 @@ def _check_mode(gateway: Gateway) -> None:
         raise ConfigError("pacs", 'mode copy passes nothing on; remove [[pacs]], or say mode = "inline"')
 
 
-def _tables(gateway: Gateway) -> Iterator[tuple[str, Any]]:
-    yield "", gateway
-    for each in dataclasses.fields(gateway):
-        value = getattr(gateway, each.name)
+def _tables(settings: Any) -> Iterator[tuple[str, Any]]:
+    yield "", settings
+    for each in dataclasses.fields(settings):
+        value = getattr(settings, each.name)
         if dataclasses.is_dataclass(value):
             yield f"{each.name}.", value
         elif isinstance(value, tuple):
@@ -91,8 +101,8 @@ def _check_title(where: str, title: str) -> None:
         raise ConfigError(where, f"{title!r}: spaces at the ends of an AE title mean nothing")
 
 
-def _check_receive(gateway: Gateway) -> None:
-    receive = gateway.receive
+def check_receive(receive: Receive) -> None:
+    """Addresses, networks, UIDs, and what TLS needs. Raises ConfigError."""
     host, _ = parse_address("receive.listen", receive.listen)
     try:
         ipaddress.ip_address(host)

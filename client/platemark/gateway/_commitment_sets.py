@@ -7,6 +7,9 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydicom import config
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import UID
@@ -87,7 +90,7 @@ def read_request(content: Dataset) -> tuple[str, tuple[Reference, ...]]:
 def write_request(transaction_uid: str, references: Sequence[Reference]) -> Dataset:
     """The action information of an N-ACTION."""
     made = Dataset()
-    made.TransactionUID = transaction_uid
+    _put(made, "TransactionUID", transaction_uid)
     made.ReferencedSOPSequence = Items(_item(each) for each in references)
     return made
 
@@ -101,7 +104,7 @@ def read_report(content: Dataset) -> Report:
 def write_report(report: Report) -> tuple[int, Dataset]:
     """Event type (1: all are committed to, 2: failures exist) and event information."""
     made = Dataset()
-    made.TransactionUID = report.transaction_uid
+    _put(made, "TransactionUID", report.transaction_uid)
     if report.committed:
         made.ReferencedSOPSequence = Items(_item(each) for each in report.committed)
     if not report.failed:
@@ -126,9 +129,16 @@ def encode_report(report: Report, transfer_syntax: str) -> tuple[int, bytes]:
 
 def _item(reference: Reference) -> Dataset:
     made = Dataset()
-    made.ReferencedSOPClassUID = reference.sop_class
-    made.ReferencedSOPInstanceUID = reference.sop_instance
+    _put(made, "ReferencedSOPClassUID", reference.sop_class)
+    _put(made, "ReferencedSOPInstanceUID", reference.sop_instance)
     return made
+
+
+def _put(content: Dataset, name: str, uid: str) -> None:
+    """Whatever a sender called its instance is what a PACS is asked about: no remarks of pydicom's about its form."""
+    tag = tag_for_keyword(name)
+    assert tag is not None
+    content.add(DataElement(tag, "UI", uid, validation_mode=config.IGNORE))
 
 
 def _references(content: Dataset, name: str) -> tuple[Reference, ...]:

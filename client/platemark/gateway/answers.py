@@ -25,16 +25,19 @@ class Answer:
     """An outcome with a stable name and a sentence.
 
     `of_object` is true when the object may be what is wrong, false when it is the PACS or the way to it: then nothing
-    else can be sent either.
+    else can be sent either. `said` is the PACS's own comment, which may quote the object: it is for the journal, and
+    never for a log. `status` is None when the PACS did not answer.
     """
 
     outcome: Outcome
     name: str
     reason: str
     of_object: bool = True
+    said: str = ""
+    status: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.reason}"
+        return f"{self.name}: {self.reason}" + (f"; it says: {self.said}" if self.said else "")
 
 
 # Failures with a code of their own; the ranges are in `judge`.
@@ -59,12 +62,17 @@ def judge(status: int, comment: str = "") -> Answer:
 
     An unknown failure counts as final: it is named, alarmed and kept, and an operator may have it sent again.
     """
-    said = f", it says: {comment[:64]}" if comment else ""
-    code = f"status {status:04X}"
+    said, code = comment[:64], f"status {status:04X}"
     if status == 0x0000:
-        return Answer(Outcome.STORED, "stored", "")
+        return Answer(Outcome.STORED, "stored", "", status=status)
     if status in _WARNINGS or status >> 12 == 0xB:
-        return Answer(Outcome.STORED, "stored-with-warning", f"the PACS stored it with a warning ({code}{said})")
+        return Answer(
+            Outcome.STORED,
+            "stored-with-warning",
+            f"the PACS stored it with a warning ({code})",
+            said=said,
+            status=status,
+        )
     if status in _CODES:
         outcome, name, reason = _CODES[status]
     elif status >> 8 == 0xA7:
@@ -79,4 +87,4 @@ def judge(status: int, comment: str = "") -> Answer:
         outcome, name, reason = Outcome.NEVER, "not-understood", "the PACS cannot understand the object"
     else:
         outcome, name, reason = Outcome.NEVER, "refused", "the PACS refuses the object"
-    return Answer(outcome, name, f"{reason} ({code}{said})", of_object=name not in _OF_PEER)
+    return Answer(outcome, name, f"{reason} ({code})", of_object=name not in _OF_PEER, said=said, status=status)

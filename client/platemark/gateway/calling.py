@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import queue
 import socket
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pynetdicom import AE, _config, evt
+from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.pdu_primitives import MaximumLengthNotification
+from pynetdicom.service_class_n import StorageCommitmentServiceClass
+from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined] # made when it is loaded
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from platemark.errors import PlatemarkError
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
     from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
     from pynetdicom.presentation import PresentationContext
 
-__all__ = ["MAX_PDU", "Peer", "PeerError", "associate", "end"]
+__all__ = ["MAX_PDU", "Peer", "PeerError", "associate", "end", "send_whole_messages"]
 
 MAX_PDU = 131_072
 """Bytes of the largest PDU that we send or ask for. The default of 16 KiB halves the throughput."""
@@ -111,6 +115,9 @@ def associate(
     if not made.is_established:
         raise _refused(peer, made, connected=bool(connected))
     _bound(made)
+    _leave_answers(made)
+    _serve_reports(made)
+    send_whole_messages(made)
     return made
 
 
@@ -120,6 +127,23 @@ def end(association: Association) -> None:
         association.release()
     if association.is_alive() and association.is_established:
         association.abort()
+
+
+def send_whole_messages(association: Association) -> Callable[[Any, int], None]:
+    """Let threads take turns, message by message; the function that sends a primitive in a context.
+
+    pynetdicom answers in threads of its own while others send, and nothing keeps the fragments of two messages apart,
+    which may never be mixed (PS3.7 section 6.3.1).
+    """
+    turn = threading.Lock()
+    send = association.dimse.send_msg
+
+    def send_whole(primitive: Any, context_id: int) -> None:
+        with turn:
+            send(primitive, context_id)
+
+    association.dimse.send_msg = send_whole  # type: ignore[method-assign]
+    return send_whole
 
 
 def _prepare(association: Association, answer_s: float) -> None:
@@ -141,6 +165,41 @@ def _bound(association: Association) -> None:
             theirs = item.maximum_length_received or MAX_PDU  # 0 says that there is no limit
             item.maximum_length_received = min(theirs, MAX_PDU) & ~1  # fragments are even (PS3.8 annex E)
     association.dul.to_provider_queue = _Outgoing(association.dul.is_alive)
+
+
+def _leave_answers(association: Association) -> None:
+    """Leave every message to whoever waits for an answer.
+
+    pynetdicom's own thread looks for requests of the peer between two of our calls, and stops for a call a moment too late:
+    now and then it took the answer, and the caller waited in vain. A peer that we call has nothing to ask of us but
+    N-EVENT-REPORT, which goes another way.
+    """
+    get = association.dimse.get_msg
+
+    def get_msg(block: bool = False) -> Any:
+        return get(block) if block else (None, None)
+
+    association.dimse.get_msg = get_msg  # type: ignore[method-assign]
+
+
+def _serve_reports(association: Association) -> None:
+    """Serve N-EVENT-REPORT without touching the flag by which the association's own thread says that it pauses.
+
+    pynetdicom serves it in a thread of its own and sets that flag there; whoever sends or releases at that moment would
+    wait for ever.
+    """
+    serve = association._serve_request  # noqa: SLF001 - there is no other way in
+
+    def served(message: Any, context_id: int) -> None:
+        context = association._accepted_cx.get(context_id)  # noqa: SLF001
+        if not isinstance(message, N_EVENT_REPORT):
+            serve(message, context_id)
+        elif context is not None and context.abstract_syntax == StorageCommitmentPushModel:
+            StorageCommitmentServiceClass(association).SCP(message, context)
+        else:
+            association.abort()
+
+    association._serve_request = served  # type: ignore[method-assign,assignment] # noqa: SLF001
 
 
 class _Entity(AE):

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CommitmentScp", "decide"]
 
-_log = logging.getLogger("platemark.gateway")
+_log = logging.getLogger("platemark.gateway.commitment")
 _SECOND = 10**9
 _BATCH = 100
 _BACKOFF = Backoff(5.0, 600.0)
@@ -143,7 +143,7 @@ class CommitmentScp:
             requester = self._open.requester(event.assoc)
             self._commitments.request(transaction_uid, requester, references, refused=DUPLICATE_TRANSACTION)
         except FullError as error:
-            _log.warning("storage commitment: %s", error)
+            _log.warning("a request is refused", extra={"reason": str(error)})
             return _NO_RESOURCES, None
         except JournalError as error:
             _log.error("storage commitment: %s", error)
@@ -203,7 +203,7 @@ class CommitmentScp:
             # Crash before this line: the modality gets the same report again.
             self._commitments.reported(request.number)
         elif self._now() - request.requested_ns > self._keep_s * _SECOND:
-            _log.error("storage commitment: a report for %s was never taken, and is dropped", who.calling)
+            _log.error("a report is dropped, nobody took it", extra={"calling": who.calling})
             self._commitments.reported(request.number)
         else:
             wait = self._backoff.wait(request.attempts + 1, 0.0)
@@ -227,7 +227,7 @@ def _deliver(peer: Peer, report: Report) -> bool:
             roles=[build_role(StorageCommitmentPushModel, scp_role=True)],
         )
     except PeerError as error:
-        _log.warning("storage commitment: the report cannot be delivered: %s", error)
+        _log.warning("a report cannot be delivered", extra={"reason": str(error)})
         return False
     try:
         kind, content = write_report(report)
@@ -235,7 +235,7 @@ def _deliver(peer: Peer, report: Report) -> bool:
             content, kind, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
         )
     except (RuntimeError, ValueError) as error:  # it ended meanwhile, or the context is not accepted
-        _log.warning("storage commitment: %s takes no report: %s", peer, error)
+        _log.warning("a report cannot be delivered", extra={"peer": str(peer), "reason": str(error)})
         return False
     finally:
         end(association)
@@ -252,7 +252,7 @@ def _read(event: Event) -> tuple[str, tuple[Reference, ...]] | int:
     try:
         return read_request(event.action_information)
     except CommitmentError as error:
-        _log.warning("storage commitment: a request of %s: %s", who, error)
+        _log.warning("a request is refused", extra={"calling": who, "reason": str(error)})
     except Exception as error:  # noqa: BLE001 - pydicom raises whatever it meets in what a stranger sent
-        _log.warning("storage commitment: a request of %s that cannot be read (%s)", who, type(error).__name__)
+        _log.warning("a request cannot be read", extra={"calling": who, "reason": type(error).__name__})
     return _BAD_ARGUMENT

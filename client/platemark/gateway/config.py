@@ -10,36 +10,48 @@ import tomllib
 import types
 import typing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from platemark import files
 from platemark.gateway._setting import ConfigError
 from platemark.gateway.settings import Gateway
 
-__all__ = ["load", "parse"]
+__all__ = ["load", "load_as", "parse", "parse_as"]
+
+_T = TypeVar("_T")
 
 _MAX = 1 << 20
 
 
 def load(path: Path) -> Gateway:
-    """The settings in a TOML file. Raises FileError, and ConfigError that names the setting."""
+    """The settings of a gateway in a TOML file. Raises FileError, and ConfigError that names the setting."""
+    return load_as(Gateway, path)
+
+
+def load_as(kind: type[_T], path: Path) -> _T:
+    """As `load`, for any dataclass of settings."""
     data = files.read(path, limit=_MAX)
     try:
         text = data.decode()
     except UnicodeDecodeError:
         raise ConfigError(str(path), "not UTF-8") from None
-    return parse(text, path.resolve().parent)
+    return parse_as(kind, text, path.resolve().parent)
 
 
 def parse(text: str, base: Path) -> Gateway:
-    """The settings in a TOML text whose paths are relative to `base`. Raises ConfigError."""
+    """The settings of a gateway in a TOML text whose paths are relative to `base`. Raises ConfigError."""
+    return parse_as(Gateway, text, base)
+
+
+def parse_as(kind: type[_T], text: str, base: Path) -> _T:
+    """As `parse`, for any dataclass of settings."""
     try:
         content = tomllib.loads(text)
     # ValueError: TOMLDecodeError, and numbers of more digits than Python converts.
     except (ValueError, RecursionError) as error:
         raise ConfigError("config", f"not TOML: {error}") from None
-    built = _table(Gateway, "", content, base)
-    assert isinstance(built, Gateway)
+    built = _table(kind, "", content, base)
+    assert isinstance(built, kind)
     return built
 
 

@@ -23,10 +23,15 @@ if TYPE_CHECKING:
 
 __all__ = ["OBJECT_BACKOFF", "Backoff", "Destination", "Forwarder", "Stop"]
 
-_log = logging.getLogger("platemark.gateway")
+_log = logging.getLogger("platemark.gateway.forward")
 _BATCH = 64
 _MOST_LINES = 4
 _SECOND = 10**9
+_SAID = {
+    Outcome.STORED: "stored with a warning",
+    Outcome.AGAIN: "not forwarded, it is sent again",
+    Outcome.NEVER: "not forwarded, a person has to look",
+}
 
 
 class Stop(Protocol):
@@ -192,4 +197,7 @@ class Forwarder:
 
     def _say(self, level: int, received: Received, answer: Answer) -> None:
         """No UID of the object: they are personal data, and the journal has them."""
-        _log.log(level, "forwarding object %s to %s: %s", received.object_id, self.destination.name, answer)
+        about = {"object": received.object_id, "destination": self.destination.name}
+        _log.log(
+            level, "object " + _SAID[answer.outcome], extra={**about, "fault": answer.name, "reason": answer.reason}
+        )

@@ -1,15 +1,15 @@
 """The open associations of modalities, over which a report of Storage Commitment may go while they last.
 
-pynetdicom serves an association in a thread of its own and expects nobody else to send on it. Here a message is sent
-whole or not at all, one at a time, and the answer is picked out of what comes in, so that a modality that goes on
-storing while we report notices nothing (PS3.7 section 6.3.1: fragments of two messages are never mixed).
+pynetdicom serves an association in a thread of its own and expects nobody else to send on it. Here the report goes
+between two of its answers, and the modality's answer to it is picked out of what comes in, so that a modality that goes on
+storing while we report notices nothing.
 """
 
 from __future__ import annotations
 
 import threading
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pynetdicom import evt
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
@@ -19,6 +19,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made when the
 )
 
 from platemark.gateway._commitment_sets import Report, encode_report
+from platemark.gateway.calling import send_whole_messages
 from platemark.gateway.commitments import Requester
 
 if TYPE_CHECKING:
@@ -38,18 +39,10 @@ class OpenAssociation:
     def __init__(self, association: Association) -> None:
         self.association = association
         self._context_id, self._syntax = _context(association)
-        self._sending = threading.Lock()  # one message at a time: ours, or an answer of pynetdicom's
         self._message = 0
         self._answered = threading.Event()
         self._status: int | None = None  # of the message under way; owned by whoever got _answered
-        send = association.dimse.send_msg
-
-        def send_whole(primitive: Any, context_id: int) -> None:
-            with self._sending:
-                send(primitive, context_id)
-
-        self._send = send_whole
-        association.dimse.send_msg = send_whole  # type: ignore[method-assign]
+        self._send = send_whole_messages(association)
         association.bind(evt.EVT_DIMSE_RECV, self._received)
 
     def report(self, report: Report, *, answer_s: float) -> bool:

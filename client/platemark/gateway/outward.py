@@ -26,6 +26,7 @@ from platemark.gateway.commitments import Commitments
 from platemark.gateway.forwarding import OBJECT_BACKOFF, Backoff, Destination, Forwarder
 from platemark.gateway.journal import Journal, JournalError
 from platemark.gateway.pacs_commitment import CommitmentReports, CommitmentScu
+from platemark.gateway.worklist import Worklist
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
     from platemark.gateway.peers import Modality, Pacs
     from platemark.gateway.settings import Gateway
 
-__all__ = ["Commitment", "destinations", "forward", "modalities"]
+__all__ = ["Commitment", "commitments_file", "destinations", "forward", "modalities", "worklist"]
 
-_log = logging.getLogger("platemark.gateway")
+_log = logging.getLogger("platemark.gateway.forward")
 _POLL_S = 0.1
 _TROUBLE_S = 5.0  # after the journal failed
 
@@ -53,6 +54,25 @@ def destinations(gateway: Gateway) -> list[Destination]:
 def modalities(gateway: Gateway) -> dict[str, Peer]:
     """Where reports of Storage Commitment may be delivered, by AE title. Raises ConfigError for TLS files."""
     return {each.ae_title: _modality(gateway, number, each) for number, each in enumerate(gateway.modality)}
+
+
+def worklist(gateway: Gateway) -> Worklist | None:
+    """The worklist of the settings, for the signing line. Raises ConfigError for TLS files."""
+    table = gateway.worklist
+    if table is None:
+        return None
+    host, port = parse_address("worklist.address", table.address)
+    peer = Peer(
+        ae_title=table.ae_title,
+        host=host,
+        port=port,
+        calling=table.calling or gateway.receive.ae_title,
+        tls=tls.client_context("worklist", table),
+        server_name=table.tls_server_name,
+        connect_s=table.answer_time,
+        answer_s=table.answer_time,
+    )
+    return Worklist(peer)
 
 
 def commitments_file(gateway: Gateway) -> Path:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CommitmentReports", "CommitmentScu"]
 
-_log = logging.getLogger("platemark.gateway")
+_log = logging.getLogger("platemark.gateway.commitment")
 _SECOND = 10**9
 _SUCCESS, _FAILURE, _NOT_ASKED = 0x0000, 0x0110, 0x0115
 _KEEP_NS = 7 * 24 * 3600 * _SECOND
@@ -59,10 +59,10 @@ class CommitmentReports:
         try:
             report = read_report(event.event_information)
         except CommitmentError as error:
-            _log.warning("storage commitment: a report: %s", error)
+            _log.warning("a report is refused", extra={"reason": str(error)})
             return _NOT_ASKED, None
         except Exception as error:  # noqa: BLE001 - pydicom raises whatever it meets in what a stranger sent
-            _log.warning("storage commitment: a report that cannot be read (%s)", type(error).__name__)
+            _log.warning("a report cannot be read", extra={"reason": type(error).__name__})
             return _NOT_ASKED, None
         try:
             return (_SUCCESS if self._take(report) else _NOT_ASKED), None
@@ -74,7 +74,7 @@ class CommitmentReports:
         """Whether it answers something that we asked."""
         found = self._commitments.asked(report.transaction_uid)
         if found is None:
-            _log.warning("storage commitment: a report on a transaction that is none of ours")
+            _log.warning("a report is refused", extra={"reason": "its transaction is none of ours"})
             return False
         destination, objects = found
         # Crash within this loop: the rest is asked again.
@@ -91,10 +91,11 @@ class CommitmentReports:
         if standing is None:
             return
         tries = next((each.attempts for each in standing.deliveries if each.destination == destination), 1)
-        reason = f"not-committed: the PACS stored it and does not commit to it (reason {code:04X})"
-        _log.error("forwarding object %s to %s: %s", object_id, destination, reason)
+        reason = f"the PACS stored it and does not commit to it (reason {code:04X})"
+        about = {"object": object_id, "destination": destination, "fault": "not-committed", "reason": reason}
+        _log.error("object not committed to, it is sent again", extra=about)
         not_before = self._now() + int(self._backoff.wait(tries, 0.0) * _SECOND)
-        self._journal.not_committed(object_id, destination, reason, not_before)
+        self._journal.not_committed(object_id, destination, f"not-committed: {reason}", not_before)
 
 
 class CommitmentScu:
@@ -145,7 +146,8 @@ class CommitmentScu:
             self._failures = 0
             return
         self._failures += 1
-        _log.warning("asking %s for storage commitment: %s", self._destination.name, fault)
+        about = {"destination": self._destination.name, "reason": fault}
+        _log.warning("a PACS does not take a request for storage commitment", extra=about)
         self._not_before = self._clock() + self._destination.backoff.wait(self._failures, 0.0)
 
     def _ask(self, deliveries: list[Delivery]) -> str | None:

@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     from pynetdicom.events import Event, EventHandlerType
     from pynetdicom.presentation import PresentationContext
 
-    from platemark.gateway.journal import Journal
-    from platemark.gateway.pressure import Pressure
-    from platemark.gateway.settings import Gateway
+    from platemark.gateway.reception import Keeper, Room, Site
 
 __all__ = ["Receiver", "Tally"]
 
@@ -68,9 +66,9 @@ class Receiver:
 
     def __init__(
         self,
-        gateway: Gateway,
-        journal: Journal,
-        pressure: Pressure,
+        gateway: Site,
+        journal: Keeper,
+        pressure: Room,
         *,
         tally: Tally | None = None,
         handlers: Sequence[EventHandlerType] = (),
@@ -247,22 +245,24 @@ class Receiver:
             arrival.discard()
             return self._refuse("no-data-set", CANNOT_UNDERSTAND)
         try:
-            self._keep(association, arrival)
+            status = self._keep(association, arrival)
         except OSError as error:
             arrival.discard()
             return self._failed("keeping", error)
         except JournalError as error:
             # The file stays: nobody knows whether the row is on disk. Without one the next start removes it.
             return self._failed("keeping", error)
+        finally:
+            association.dul._idle_timer.restart()  # noqa: SLF001 - our own time is no silence of the sender's
         # Crash here: the object is ours, the sender does not know it and sends it again; `Journal.same` tells.
         self._pressure.added(arrival.size)
         self._tally.stored(arrival.size, time.monotonic() - started)
-        return SUCCESS
+        return SUCCESS if status is None else status
 
-    def _keep(self, association: Association, arrival: Arrival) -> None:
+    def _keep(self, association: Association, arrival: Arrival) -> int | None:
         envelope = arrival.envelope
         arrival.keep()
-        self._journal.add(
+        return self._journal.add(
             Received(
                 object_id=arrival.object_id,
                 path=arrival.path,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,13 +19,11 @@ from platemark.gateway.outward import Commitment
 from platemark.gateway.parts import Part
 from platemark.gateway.pressure import Pressure
 from platemark.gateway.receiver import Receiver
-from platemark.locks import FileLock
+from platemark.gateway.stopping import alone, stop_signals
 from platemark.spool import Spool
 from platemark.vault import Vault
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from platemark.gateway.settings import Gateway
 
 __all__ = ["Ready", "serve"]
@@ -57,9 +54,9 @@ def serve(gateway: Gateway, *, started: Callable[[Ready], None]) -> None:
     PlatemarkError when another gateway has the state directory.
     """
     warnings.simplefilter("ignore")  # pydicom warns of every value that does not conform, and quotes it
-    stopping = _signals()
+    stopping = stop_signals()
     recovery.make_directories(gateway)
-    with _alone(gateway), ExitStack() as stack:
+    with alone(gateway.state_dir, "gateway"), ExitStack() as stack:
         checking.check_local(gateway)
         _make_vault(gateway)
         journal = stack.enter_context(closing(Journal(gateway.journal, destinations=gateway.destinations)))
@@ -84,30 +81,6 @@ def serve(gateway: Gateway, *, started: Callable[[Ready], None]) -> None:
         _watch(gateway, journal, parts, stopping)
         _LOG.info("stopping")
     _LOG.info("stopped")
-
-
-def _signals() -> list[int]:
-    """A list that the signals to stop are put in: a handler must not touch a lock."""
-    found: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        del frame
-        found.append(number)
-
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, stop)
-    return found
-
-
-@contextmanager
-def _alone(gateway: Gateway) -> Iterator[None]:
-    try:
-        with closing(FileLock(gateway.state_dir / "gateway.lock")) as lock:
-            if not lock.acquire():
-                raise PlatemarkError(f"{gateway.state_dir}: another gateway has this state directory")
-            yield
-    except OSError as error:
-        raise files.FileError(f"{gateway.state_dir}: {error.strerror or error}") from None
 
 
 def _make_vault(gateway: Gateway) -> None:

@@ -40,7 +40,10 @@ _LOG = logging.getLogger("platemark.gateway.sign")
 
 def sign(gateway: Gateway, stop: Stop, ready: Callable[[], None]) -> None:
     """The signing line. Raises what is wrong with key, vault, spool or journal at the start."""
+    from platemark.gateway import outward
+
     chain = open_chain(gateway.sign)
+    worklist = outward.worklist(gateway)
     strikes = Strikes(gateway.state_dir / "measuring")
     seconds = gateway.sign.measure_seconds
     with (
@@ -56,6 +59,7 @@ def sign(gateway: Gateway, stop: Stop, ready: Callable[[], None]) -> None:
             chain=chain,
             strikes=strikes,
             clock=clock_of(gateway.sign),
+            stated=None if worklist is None else worklist.stated,
             measure=partial(full_measurement, seconds=seconds * _DECODERS),
         )
         threading.Thread(target=_watchdog, args=(strikes, seconds), daemon=True, name="watchdog").start()
