@@ -7,18 +7,16 @@ before it is sent; what was interrupted between the last two is gone on with, an
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platemark import attributes, files, statement
 from platemark.capture import measure
+from platemark.cli.ahead import ahead
 from platemark.errors import CaptureError, FormatError, NotAnImageError, PlatemarkError, StateError
 from platemark.rungs import RUNGS, SHA256
 from platemark.signing import Clock, require_complete, sign_capture
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["BATCH", "Derived", "Item", "Signing", "load_parents", "load_statement", "prepared", "sign_one", "submitted"]
 
 BATCH = 64
-_AHEAD = 8
 _MAX_PARENTS = 64
 _MAX_DISCLOSURE = 512 * 1024
 
@@ -185,7 +182,7 @@ def prepared(images: Sequence[Beside], signing: Signing, *, resume: bool) -> Ite
     def start(each: Beside) -> Measurement | None:
         return None if resume and each.statement.exists() and not signing.force else measure(each.image)
 
-    for each, measured in _ahead(start, images):
+    for each, measured in ahead(start, images):
         try:
             measurement = measured.result()
             yield (
@@ -302,26 +299,3 @@ def _code(info: str) -> str:
 
 def _advice(info: str) -> str:
     return "; --force signs it anew with the present time" if _code(info) == "not-yet-valid" else ""
-
-
-def _ahead(
-    start: Callable[[Beside], Measurement | None], images: Sequence[Beside]
-) -> Iterator[tuple[Beside, Future[Measurement | None]]]:
-    """Each image with the future of its measurement, a few of them under way at once."""
-    with _pool() as pool:
-        waiting: list[tuple[Beside, Future[Measurement | None]]] = []
-        for each in images:
-            waiting.append((each, pool.submit(start, each)))
-            if len(waiting) >= _AHEAD:
-                yield waiting.pop(0)
-        yield from waiting
-
-
-@contextmanager
-def _pool() -> Iterator[ThreadPoolExecutor]:
-    pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="measure")
-    try:
-        yield pool
-    finally:
-        # Ctrl-C does not wait for images that nobody has begun to measure.
-        pool.shutdown(cancel_futures=True)
