@@ -63,7 +63,7 @@ def sign_capture(
     cannot contradict one that it does. `parents` are statement ids. `meaning` None is what Image Type says: acquired for
     ORIGINAL, derived for DERIVED; derived for anything else that has parents. `keep` is given the disclosure before the
     statement exists: who keeps it there can go on with `chain.last()` after a crash.
-    Raises AttributeTreeError, StatementError, StateError and what the signer raises; on the first two nothing of the
+    Raises AttributeTreeError, StatementError, StateError and what the signer and `keep` raise; on the first two nothing of the
     chain was used up.
     """
     values = _joined(measurement.attributes, extra or {})

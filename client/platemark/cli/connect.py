@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +19,20 @@ if TYPE_CHECKING:
     from platemark.rpc.sync import LedgerClient
     from platemark.trust import Trust
 
-__all__ = ["Connection", "MissingExtraError", "identify", "load_trust"]
+__all__ = ["Connection", "MissingExtraError", "identify", "load_trust", "require_packages"]
 
 
 class MissingExtraError(PlatemarkError):
     """A command needs a package that this install left out."""
 
     code = "missing-extra"
+
+
+def require_packages(extras: str, *names: str) -> None:
+    """Raises MissingExtraError when a package that a command needs is not installed; `extras` bring it."""
+    for name in names:
+        if find_spec(name) is None:
+            raise MissingExtraError(f'this command needs {name}: pip install "platemark[{extras}]"')
 
 
 @dataclass(frozen=True, kw_only=True)

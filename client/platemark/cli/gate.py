@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from platemark.cli import output
-from platemark.cli.connect import MissingExtraError
+from platemark.cli.connect import require_packages
 from platemark.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -58,14 +58,6 @@ def _settings(path: Path) -> GateSettings:
     from platemark.gateway.gate_settings import GateSettings
 
     loaded = config.load_as(GateSettings, path)
-    try:
-        import prometheus_client  # noqa: F401 - what the extras bring
-        import pydicom  # noqa: F401
-        import pynetdicom  # noqa: F401
-
-        if loaded.ledger is not None:
-            import grpc  # noqa: F401
-    except ModuleNotFoundError as error:
-        reason = f'this command needs {error.name}: pip install "platemark[gateway,dicom,rpc]"'
-        raise MissingExtraError(reason) from None
+    ledger = () if loaded.ledger is None else ("grpc",)
+    require_packages("gateway,dicom,rpc", "prometheus_client", "pydicom", "pynetdicom", *ledger)
     return loaded

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from platemark.cli import output
-from platemark.cli.connect import MissingExtraError
+from platemark.cli.connect import require_packages
 from platemark.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -65,14 +65,7 @@ def _settings(path: Path) -> Gateway:
     from platemark.gateway import config
 
     loaded = config.load(path)
-    try:
-        import grpc  # noqa: F401 - what the extra `rpc` brings
-        import prometheus_client  # noqa: F401
-        import pydicom  # noqa: F401
-        import pynetdicom  # noqa: F401
-    except ModuleNotFoundError as error:
-        reason = f'this command needs {error.name}: pip install "platemark[gateway,dicom,rpc]"'
-        raise MissingExtraError(reason) from None
+    require_packages("gateway,dicom,rpc", "grpc", "prometheus_client", "pydicom", "pynetdicom")
     return loaded
 
 
