@@ -5,13 +5,16 @@ from __future__ import annotations
 import struct
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import pydicom
+import pydicom.config
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.encaps import generate_fragments
 from pydicom.tag import BaseTag
 
 __all__ = ["Differences", "Parsed", "compare", "parse"]
@@ -29,11 +32,16 @@ _DECIMAL = frozenset({"DS", "IS"})
 
 @dataclass(frozen=True)
 class Stored:
-    """One element: `vr` None where the file does not say, `value` in little endian, `undefined` its length."""
+    """One element: `value` in little endian; `undefined` is its length.
+
+    `vr` is the value representation, `implied` where the file does not state it and the dictionary does: `UN` for what
+    the dictionary does not know, two or three joined by ` or `.
+    """
 
     tag: BaseTag
-    vr: str | None
+    vr: str
     value: bytes
+    implied: bool = False
     undefined: bool = False
 
 
@@ -58,7 +66,7 @@ class Parsed:
 
 @dataclass
 class Differences:
-    """Sets of names: elements by keyword, VRs as `OB became OW`, layouts as sentences."""
+    """Sets of names: elements by keyword, VRs as `OB became OW`, layouts as sentences, `pixel_data` as one."""
 
     added: set[str] = field(default_factory=set)
     removed: set[str] = field(default_factory=set)
@@ -67,7 +75,7 @@ class Differences:
     padded: set[str] = field(default_factory=set)
     representations: set[str] = field(default_factory=set)
     layout: set[str] = field(default_factory=set)
-    pixel_data: bool = False
+    pixel_data: str | None = None
 
     def reasons(self) -> list[str]:
         """One sentence for each kind of difference in values or VRs, none when only the layout differs."""
@@ -85,36 +93,52 @@ def parse(path: Path) -> Parsed:
     """Read a whole file."""
     with warnings.catch_warnings(action="ignore"):
         data_set = pydicom.dcmread(path)
-        elements = dict(_walk(data_set, ""))
+        implicit = data_set.file_meta.TransferSyntaxUID.is_implicit_VR
+        with _as_written():
+            elements = dict(_walk(data_set, "", implicit=implicit))
     return Parsed(str(data_set.file_meta.TransferSyntaxUID), elements, data_set)
 
 
-def _walk(data_set: Dataset, prefix: str) -> Iterator[tuple[str, Stored]]:
+@contextmanager
+def _as_written() -> Iterator[None]:
+    """Within the block pydicom takes an element of VR UN for what it is, and not for what its dictionary says."""
+    replaces = pydicom.config.replace_un_with_known_vr
+    pydicom.config.replace_un_with_known_vr = False
+    try:
+        yield
+    finally:
+        pydicom.config.replace_un_with_known_vr = replaces
+
+
+def _walk(data_set: Dataset, prefix: str, *, implicit: bool) -> Iterator[tuple[str, Stored]]:
     # All at once: pydicom decodes some elements of its own accord while it decodes others.
-    items = {tag: data_set.get_item(tag) for tag in sorted(data_set.keys())}
+    items: dict[BaseTag, Any] = {tag: data_set.get_item(tag) for tag in sorted(data_set.keys())}
     for tag, raw in items.items():
         path = f"{prefix}{tag}"
-        vr = raw.VR if raw is not None else None
-        if isinstance(raw, RawDataElement) and (vr or _dictionary(tag)) != "SQ":
-            yield path, Stored(tag, vr, _little(raw, vr or _dictionary(tag)), raw.length == _UNDEFINED)
+        vr = _implied(tag) if implicit else raw.VR
+        if isinstance(raw, RawDataElement) and vr != "SQ":
+            yield path, Stored(tag, vr, _little(raw, vr), implicit, raw.length == _UNDEFINED)
             continue
         element = data_set[tag]
         if element.VR != "SQ":
-            # Specific Character Set is decoded while the file is read.
-            yield path, Stored(tag, vr, repr(element.value).encode())
+            # pydicom decodes Specific Character Set while it reads, and has no raw form of an empty element.
+            yield path, Stored(tag, vr, b"" if element.is_empty else repr(element.value).encode(), implicit)
             continue
-        implicit = isinstance(raw, RawDataElement) and raw.is_implicit_VR
-        yield path, Stored(tag, None if implicit else "SQ", b"", element.is_undefined_length)
+        yield path, Stored(tag, "SQ", b"", implicit, element.is_undefined_length)
         for number, item in enumerate(element.value):
-            yield f"{path}[{number}]", Stored(tag, None, b"", item.is_undefined_length_sequence_item)
-            yield from _walk(item, f"{path}[{number}].")
+            yield f"{path}[{number}]", Stored(tag, "SQ", b"", implicit, item.is_undefined_length_sequence_item)
+            yield from _walk(item, f"{path}[{number}].", implicit=implicit)
 
 
-def _dictionary(tag: BaseTag) -> str:
+def _implied(tag: BaseTag) -> str:
+    """What a reader of implicit VR takes an element for (PS3.5 A.1, PS3.6)."""
+    if tag.is_private:
+        return "LO" if tag.is_private_creator else "UN"
     try:
-        return dictionary_VR(tag)
+        vr = dictionary_VR(tag)
     except KeyError:
         return "UL" if tag.element == 0 else "UN"
+    return "OW" if vr.endswith("or OW") else vr
 
 
 def _little(raw: RawDataElement, vr: str) -> bytes:
@@ -143,17 +167,23 @@ def compare(before: Parsed, after: Parsed) -> Differences:
         elif old is not None and new is not None:
             _compare_values(found, name, old, new)
         elif "[" in path:
-            found.changed.add(name)
+            # What one file calls UN has no items there; that is told once, of the sequence.
+            outer = path.partition("[")[0]
+            if all(each.elements[outer].vr == "SQ" for each in (before, after) if outer in each.elements):
+                found.changed.add(name)
         else:
             (found.added if old is None else found.removed).add(name)
     return found
 
 
 def _compare_values(found: Differences, name: str, old: Stored, new: Stored) -> None:
-    if old.vr and new.vr and old.vr != new.vr:
-        found.representations.add(_representation(name, old.vr, new.vr))
+    if not set(old.vr.split(" or ")) & set(new.vr.split(" or ")):
+        lost = " in implicit VR" if new.implied else ""
+        found.representations.add(_representation(name, old.vr, new.vr) + lost)
+        if "SQ" in (old.vr, new.vr):
+            return
     if name == "PixelData" and old.value != new.value:
-        found.pixel_data = True
+        found.pixel_data = _pixel_data(old, new)
         return
     if old.undefined != new.undefined:
         found.layout.add("lengths of sequences rewritten")
@@ -161,13 +191,25 @@ def _compare_values(found: Differences, name: str, old: Stored, new: Stored) -> 
         return
     if old.value.rstrip(b" \0") == new.value.rstrip(b" \0"):
         found.padded.add(name)
-    elif (new.vr or old.vr) in _DECIMAL and _decimals(old.value) == _decimals(new.value):
+    elif new.vr in _DECIMAL and _decimals(old.value) == _decimals(new.value):
         found.rewritten.add(name)
     else:
         found.changed.add(name)
 
 
+def _pixel_data(old: Stored, new: Stored) -> str:
+    if old.undefined and new.undefined:
+        one, other = (b"".join(generate_fragments(each.value)).rstrip(b"\0") for each in (old, new))
+        return "fragments or offset table written anew" if one == other else "pixel data compressed anew"
+    if old.undefined != new.undefined:
+        return "pixel data compressed" if new.undefined else "pixel data decompressed"
+    shorter, longer = sorted((old.value, new.value), key=len)
+    return "end of pixel data padded or trimmed" if longer.startswith(shorter) else "pixel data written anew"
+
+
 def _representation(name: str, old: str, new: str) -> str:
+    if old == "UN":
+        return "elements of VR UN became what the dictionary says"
     return f"{name} became UN" if new == "UN" and name == _PRIVATE else f"VR {old} became {new} ({name})"
 
 

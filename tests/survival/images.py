@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 
-import data_store  # the package of the distribution pydicom-data
-import pydicom
-import pydicom.data
 import pydicom.filereader
 from pydicom.misc import is_dicom
 
@@ -20,6 +18,7 @@ from platemark.rungs import Measurement
 
 __all__ = ["Image", "Left", "corpus"]
 
+_PACKAGES = ("pydicom.data", "data_store")  # the second is what the distribution pydicom-data installs
 _NO_PIXELS = "the object has no pixel data"
 
 
@@ -46,8 +45,8 @@ class Left:
     reason: str
 
 
-def corpus() -> tuple[list[Image], list[Left]]:
-    """Every image, by name, and the files left out: no pixel data, or refused by the capture.
+def corpus(names: Container[str] | None = None) -> tuple[list[Image], list[Left]]:
+    """Every image, or those named, and the files left out: no pixel data, or refused by the capture.
 
     Two files with the same bytes count once.
     """
@@ -55,6 +54,8 @@ def corpus() -> tuple[list[Image], list[Left]]:
     left: list[Left] = []
     seen: set[bytes] = set()
     for name, path in _files():
+        if names is not None and name not in names:
+            continue
         digest = hashlib.sha256(path.read_bytes()).digest()
         if digest in seen:
             continue
@@ -72,9 +73,11 @@ def corpus() -> tuple[list[Image], list[Left]]:
 
 
 def _files() -> Iterator[tuple[str, Path]]:
-    for package in (pydicom.data, data_store):
-        assert package.__file__ is not None
-        root = Path(package.__file__).parent
+    for package in _PACKAGES:
+        found = find_spec(package)
+        assert found is not None, f"the package {package} is not installed"
+        assert found.origin is not None
+        root = Path(found.origin).parent
         for path in sorted(root.rglob("*")):
             if path.is_file() and is_dicom(path):
                 yield path.relative_to(root).as_posix(), path

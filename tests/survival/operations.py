@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pydicom
-from survival.images import Image
 
 from peers import dcmtk
+from survival.images import Image
 
 if TYPE_CHECKING:
     from survival.pacs import Pacs

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from survival.images import Image
-from survival.operations import EDITED, Kind, NotDoneError, Operation
-
 from peers.dcmtk import PROPOSE, Storage, storescp, storescu
 from peers.orthanc import Orthanc, orthanc
+from survival.images import Image
+from survival.operations import EDITED, Kind, NotDoneError, Operation
 
 __all__ = ["REMOTE", "Pacs", "pacs"]
 

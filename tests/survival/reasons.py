@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from pydicom.pixels import pixel_array
+from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
-from survival.differences import Differences, Parsed, compare, parse
-from survival.images import Image
-from survival.operations import NATIVE, Kind
 
 from platemark.rungs import HEADER_BINDING, Measurement
+from survival.differences import Differences, Parsed, compare, parse
+from survival.images import Image
+from survival.operations import Kind
 
 __all__ = ["ACCEPTED", "BY_OPERATION", "UNEXPLAINED", "Loss", "explain"]
 
@@ -106,7 +106,7 @@ def _data_set(case: _Case) -> str:
         return f"became {UID(case.new.transfer_syntax).name}"
     told = _elements(case)
     if case.differences.pixel_data:
-        told.append("pixel data written anew")
+        told.append(case.differences.pixel_data)
     if not told:
         told = sorted(case.differences.layout)
     if not told and case.new.transfer_syntax == _DEFLATED:
@@ -126,11 +126,8 @@ def _content(case: _Case) -> str:
     if "content" in case.after.absent:
         return f"not computed: {case.after.absent['content']}"
     told = _elements(case)
-    encapsulated = case.new.transfer_syntax not in NATIVE
-    if encapsulated != (case.old.transfer_syntax not in NATIVE):
-        told.append("pixel data compressed" if encapsulated else "pixel data decompressed")
-    elif case.differences.pixel_data:
-        told.append("pixel data written anew")
+    if case.differences.pixel_data:
+        told.append(case.differences.pixel_data)
     return "; ".join(told) or UNEXPLAINED
 
 

@@ -18,19 +18,19 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from rich.console import Console
+
+from peers.dcmtk import run as dcmtk
+from platemark.capture import measure
 from survival.images import Image, Left, corpus
 from survival.operations import LOCAL, NotDoneError, Operation
 from survival.pacs import REMOTE, Pacs, pacs
 from survival.reasons import explain
 from survival.table import Row, markdown, rich_table
 
-from peers.dcmtk import run as dcmtk
-from platemark.capture import measure
-
-__all__ = ["OPERATIONS", "main", "survive"]
+__all__ = ["DOCUMENT", "OPERATIONS", "main", "survive"]
 
 OPERATIONS = (*LOCAL, *REMOTE)
-_DOCUMENT = Path(__file__).resolve().parents[2] / "deploy" / "SURVIVAL.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "deploy" / "SURVIVAL.md"
 _WIDTH = 140
 _BEGIN, _END = "<!-- survival: begin -->", "<!-- survival: end -->"
 
@@ -99,9 +99,9 @@ def _versions() -> str:
 
 
 def _write(text: str) -> None:
-    before, _, rest = _DOCUMENT.read_text("utf-8").partition(_BEGIN)
+    before, _, rest = DOCUMENT.read_text("utf-8").partition(_BEGIN)
     after = rest.partition(_END)[2]
-    _DOCUMENT.write_text(f"{before}{_BEGIN}\n\n{text}\n{_END}{after}", "utf-8")
+    DOCUMENT.write_text(f"{before}{_BEGIN}\n\n{text}\n{_END}{after}", "utf-8")
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from rich.table import Table
+
+from platemark.rungs import RUNGS
 from survival.images import Image
 from survival.operations import Kind, Operation
 from survival.reasons import ACCEPTED, UNEXPLAINED, Loss
-
-from platemark.rungs import RUNGS
 
 __all__ = ["COLUMNS", "Row", "markdown", "rich_table"]
 
