@@ -648,4 +648,4 @@ def test_large_objects_arrive_whole_over_tls(tmp_path: Path, tls: Tls) -> None:
 def test_settings_are_checked_together(tmp_path: Path) -> None:
     """A changed setting is checked as a new one is."""
     with receiving(tmp_path) as scp, pytest.raises(ConfigError, match="networks"):
-        _ = replace(scp.receiver._gateway, receive=Receive(networks=()))
+        _ = replace(scp.receiver._gateway, receive=Receive(networks=()))  # type: ignore[type-var] # a protocol, and a dataclass

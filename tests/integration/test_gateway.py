@@ -16,7 +16,7 @@ from integration.gateway_process import Running, Site, until
 from integration.live import Live, Place
 from objects import source
 from pydicom import dcmread
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 from pynetdicom import AE, build_context
 
 from peers.dcmtk import PROPOSE, storescp, storescu
@@ -103,7 +103,7 @@ def numbered(directory: Path, count: int) -> list[Path]:
     image.PixelData = image.PixelData[:512]
     paths = []
     for number in range(count):
-        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"1.2.826.0.1.3680043.10.{number + 1}"
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = UID(f"1.2.826.0.1.3680043.10.{number + 1}")
         path = directory / f"{number:04}.dcm"
         image.save_as(path)
         paths.append(path)
