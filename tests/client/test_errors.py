@@ -45,6 +45,7 @@ def test_codes_are_stable_words() -> None:
     assert own == {
         "PlatemarkError": "error",
         "FormatError": "malformed",
+        "ArchiveError": "archive",
         "UnknownKindError": "unknown-kind",
         "TimeStampError": "bad-time-stamp",
         "UnprovenTimeError": "unproven-time",
