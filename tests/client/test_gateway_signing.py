@@ -117,6 +117,9 @@ def test_an_object_becomes_a_statement(bench: Bench, name: str) -> None:
     assert standing is not None
     assert (standing.capture, standing.statement_id) == (Capture.CAPTURED, made.id)
     assert standing.received.study_uid == measured.attributes["study_instance_uid"]
+    root = payload["attributes"]
+    assert isinstance(root, bytes)
+    assert bench.vault.statement_of(root) == made.id
 
 
 def test_objects_are_signed_in_the_order_of_their_arrival(bench: Bench) -> None:

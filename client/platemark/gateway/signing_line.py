@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from platemark import statement
 from platemark.errors import CaptureError, FormatError
@@ -135,9 +135,14 @@ class SigningLine:
         reserved = self._reserved(measured, received.received_ns) if self._unsure else None
         self._unsure = True
         made = reserved if reserved is not None else self._signed(received, measured)
-        identity = self._spool.put(made.raw, key=received.object_id, full=Full.REFUSE).id
+        # The first statement that was spooled for the object counts, also when a crash had another one made.
+        entry = self._spool.put(made.raw, key=received.object_id, full=Full.REFUSE)
         self._unsure = False
-        return identity
+        root = cast("bytes", statement.decode(entry.raw).payload["attributes"])
+        # Crash here: the vault does not know whose values these are, and who fetches the study looks through the log.
+        if root in self._vault:  # it may have been erased from it since
+            self._vault.link(root, entry.id, sync=False)
+        return entry.id
 
     def _reserved(self, measured: Measurement, received_ns: int) -> Statement | None:
         """The statement at the last place of the chain, if it is of this object and never came into the spool."""
