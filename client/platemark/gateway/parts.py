@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import multiprocessing.connection
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -33,6 +34,7 @@ _STEADY = 60.0  # seconds after which a part counts as having started well
 _LONGEST = 30.0  # seconds between two starts
 _PATIENCE = 30.0  # seconds that a part may take to end
 _LOCK_PAUSE = 0.2
+_NICE = 10
 _LOG = logging.getLogger("platemark.gateway")
 
 
@@ -156,6 +158,7 @@ def _run(name: str, work: Work, gateway: Gateway, told: Connection, say: Connect
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     logs.configure()
+    _give_way()
     stop = Stop(told)
     lock = FileLock(gateway.state_dir / f"{name}.lock")
 
@@ -175,6 +178,12 @@ def _run(name: str, work: Work, gateway: Gateway, told: Connection, say: Connect
     finally:
         with suppress(OSError):
             lock.close()
+
+
+def _give_way() -> None:
+    """Where there are few processors, what listens to modalities comes first: all else can be made up for."""
+    if hasattr(os, "nice"):
+        os.nice(_NICE)
 
 
 def _reason(error: Exception) -> str:
