@@ -14,6 +14,7 @@ PlatemarkError                 the root; `str()` is one sentence for a person, `
 │   │   └── UnsupportedReceiptError  a receipt over a data structure that this release does not know
 │   ├── WitnessPolicyError     not a witness policy (proto/log.md section 8); `field` names the line
 │   ├── EvidenceError          not an evidence bundle, or one past its limits (proto/evidence.md)
+│   ├── ArchiveError           a ZIP file of images or evidence that is refused (proto/evidence.md section 7)
 │   ├── TrustError             a trust file that cannot be used (proto/evidence.md)
 │   ├── VaultFormatError       a sealed disclosure, request or release that proto/vault.md refuses
 │   └── TimeStampError         a time stamp that proves nothing, and why (proto/time.md)
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
 __all__ = [
+    "ArchiveError",
     "AttributeTreeError",
     "CaptureError",
     "CborError",
@@ -144,6 +146,12 @@ class WitnessPolicyError(FormatError):
 
 class EvidenceError(FormatError):
     """Not an evidence bundle, or one that is past its limits."""
+
+
+class ArchiveError(FormatError):
+    """A ZIP file of images or evidence that is refused; `field` names the file and the member."""
+
+    code = "archive"
 
 
 class TrustError(FormatError):

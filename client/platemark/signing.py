@@ -60,8 +60,8 @@ def sign_capture(
 
     `captured` is Unix nanoseconds. `extra` adds attributes that the file does not carry, such as the technologist; it
     cannot contradict one that it does. `parents` are statement ids. `meaning` None is what Image Type says: acquired for
-    ORIGINAL, derived for DERIVED; derived for anything else that has parents.
-    `keep` is given the disclosure before anything is signed, so that no statement can exist without its K.
+    ORIGINAL, derived for DERIVED; derived for anything else that has parents. `keep` is given the disclosure before the
+    statement exists: who keeps it there can go on with `chain.last()` after a crash.
     Raises AttributeTreeError, StatementError, StateError and what the signer and `keep` raise; on the first two nothing of the
     chain was used up.
     """

@@ -38,6 +38,7 @@ GROUPS = {
     "policy": ("show", "propose", "sign", "submit"),
     "receipt": ("show", "attach", "detach", "verify"),
     "vault": ("init", "put", "list", "export", "request", "release", "show", "erase"),
+    "spool": ("status", "list", "send", "retry", "discard", "prune"),
 }
 
 

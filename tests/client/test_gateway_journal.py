@@ -251,3 +251,15 @@ def test_processes_take_turns(tmp_path: Path) -> None:
         each.join(60)
     assert [each.exitcode for each in workers] == [0, 0, 0, 0]
     assert Journal(path).waiting()[0] == 160
+
+
+def test_a_state_directory_can_be_moved(tmp_path: Path) -> None:
+    """Objects beside the journal are found where the journal is now."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    (before / "objects").mkdir(parents=True)
+    journal = Journal(before / "journal.sqlite")
+    journal.add(received(1, path=before / "objects" / "a.dcm"))
+    journal.close()
+    before.rename(after)
+    (found,) = Journal(after / "journal.sqlite").unsettled()
+    assert found.path == after / "objects" / "a.dcm"

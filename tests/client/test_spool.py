@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -385,17 +386,60 @@ def _put_many(spool: Spool) -> None:
         spool.put(signed(number))
 
 
-@pytest.mark.skipif(os.geteuid() == 0 or sys.platform == "win32", reason="root writes everywhere")
-def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+_TRY = """
+import os, resource, sys
+from pathlib import Path
+from platemark.errors import PlatemarkError
+from platemark.spool import Spool
+directory, most, user = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+if user:
+    os.seteuid(user)
+try:
+    with Spool(directory) as spool:
+        for number, line in enumerate(sys.stdin):
+            spool.put(bytes.fromhex(line))
+            print(number, flush=True)
+            if most:  # bytes that any file may have from now on
+                resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+except PlatemarkError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def _tried(directory: Path, raws: list[bytes], *, most: int = 0, user: int = 0) -> list[str]:
+    """What a process of its own says that puts these, with a limit on the size of files or as another user."""
+    command = [sys.executable, "-c", _TRY, str(directory), str(most), str(user)]
+    lines = "".join(raw.hex() + "\n" for raw in raws)
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+def test_a_file_that_cannot_grow_is_an_error_that_loses_nothing(tmp_path: Path) -> None:
+    """The same for real: the system refuses to write, put says so, and what was acknowledged before is there."""
+    raws = [signed(number) for number in range(60)]
+    *acknowledged, last = _tried(tmp_path, raws, most=400_000)
+    assert 0 < len(acknowledged) < 60
+    assert last.startswith(f"SpoolError {tmp_path}")
+    with Spool(tmp_path) as spool:
+        assert [each.raw for each in spool.pending(100)] == raws[: len(acknowledged)]
+        assert spool.put(raws[-1]).state is State.PENDING
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
+@pytest.mark.parametrize("below", ["", "below"])
+def test_a_directory_that_cannot_be_written_is_named(below: str) -> None:
     """Neither made nor used, and the sentence begins with the path."""
-    tmp_path.chmod(0o500)
+    place = Path(tempfile.mkdtemp())
     try:
-        with pytest.raises(SpoolError, match=str(tmp_path)):
-            Spool(tmp_path)
-        with pytest.raises(SpoolError, match=str(tmp_path)):
-            Spool(tmp_path / "below")
+        place.chmod(0o555)
+        # Root writes everywhere, so it tries as nobody.
+        (said,) = _tried(place / below, [signed(1)], user=65534 if os.geteuid() == 0 else 0)
+        assert said.startswith(f"SpoolError {place}")
+        assert said.endswith("Permission denied")
     finally:
-        tmp_path.chmod(0o700)
+        place.rmdir()
 
 
 @pytest.mark.parametrize("below", ["", "below"])
@@ -474,3 +518,48 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
 def test_what_was_acknowledged_survives_many_kills(tmp_path: Path) -> None:
     """The same a thousand times on one directory."""
     _check_kills(tmp_path, rounds=1000)
+
+
+def test_a_torn_log_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    """As after a power failure: whatever of the bytes behind the last acknowledged put reached the disk, the rest is there."""
+    raws = [signed(number) for number in range(12)]
+    sizes = []
+    with Spool(tmp_path / "spool") as spool:
+        log = Path(f"{spool.path}-wal")
+        for raw in raws:
+            spool.put(raw)
+            sizes.append(log.stat().st_size)
+        files = {path.name: path.read_bytes() for path in (spool.path, log)}
+    written = files[log.name]
+    for size in range(sizes[0], sizes[-1], 9973):
+        put = sum(each <= size for each in sizes)
+        for tail in (b"", b"\0" * 5000, b"\xa5" * 5000):
+            copy = tmp_path / f"{size}-{tail[:1].hex()}"
+            copy.mkdir()
+            (copy / spool.path.name).write_bytes(files[spool.path.name])
+            (copy / log.name).write_bytes(written[:size] + tail)
+            with Spool(copy) as found:
+                assert [each.raw for each in found.pending(100)] == raws[:put]
+                assert found.put(raws[-1]).state is State.PENDING
+
+
+def test_processes_share_a_spool(tmp_path: Path) -> None:
+    """Three processes put while a fourth one takes away: every statement once, those of each process in its own order."""
+    parts = [[signed(1_000 * process + number) for number in range(40)] for process in range(3)]
+    command = [sys.executable, "-c", _PUT, str(tmp_path)]
+    with Spool(tmp_path) as spool:
+        children = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) for _ in parts]
+        for child, raws in zip(children, parts, strict=True):
+            assert child.stdin is not None
+            child.stdin.write("".join(raw.hex() + "\n" for raw in raws).encode())
+            child.stdin.close()
+        taken: list[bytes] = []
+        while len(taken) < 120:
+            batch = spool.pending(7)
+            spool.acknowledge([(each.id, len(taken) + place) for place, each in enumerate(batch)])
+            taken += [each.raw for each in batch]
+            assert batch or any(child.poll() is None for child in children) or spool.counts().depth
+        assert [child.wait(60) for child in children] == [0, 0, 0]
+        assert [each.number for each in spool.entries(State.ACKNOWLEDGED, 999)] == [*range(1, 121)]
+    for raws in parts:
+        assert [raw for raw in taken if raw in set(raws)] == raws

@@ -1,8 +1,10 @@
 """A sealed disclosure opens for the holder of the private key, under its own root, whole or not at all."""
 
+import base64
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hpke_reference import open_base, seal_base
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from platemark import attributes, cbor
 from platemark.attributes import KINDS, Disclosure, commit
 from platemark.cbor import Value
 from platemark.errors import PlatemarkError, VaultError, VaultFormatError
-from platemark.vault import keys, seal, unseal
+from platemark.vault import RecipientKey, keys, seal, unseal
 from platemark.vault.sealing import INFO, MAX_SEALED
 from strategies import attribute_values
 
@@ -62,6 +64,32 @@ def test_another_implementation_opens_it() -> None:
 def test_what_another_implementation_sealed_opens() -> None:
     """And the other way round."""
     assert unseal(_form(_padded(WHOLE.to_bytes())), KEY, root=ROOT) == WHOLE
+
+
+# Sealed by the first release to the key 00 01 .. 1f (hex). Vaults outlive releases: this opens for ever.
+_FIRST = (
+    "pWF2AWNraWRYIMMHA8DCZfxKcyZ78cped//7BJ4kAatFzPHo5g5bBDWaZHJvb3RYIM+PmmCkko0bOkF3zRHZH4I1c8fvWnGMyDYBp4W/tVKYZXN1"
+    "aXRlgxggAQJmc2VhbGVkWQQwrfgbW4JRjpBWukmbE9t3zJWsE+/iWTd8XnV8R+qc9lgzR4sTEd2bUnOTQ7/xBHEJHQDbBSPL3PMqDxsh0jDkiI4u"
+    "MX97nPb02gZzX9mgLQGa4/bB7NwHV6m5FdhNLwC93UWti4JS5kILwzQun69vmxl0Q9Vn4x/4YMRSBsnKt17xXvC7DuhASh5mH1luPZwNcdMws4NE"
+    "UvUc2gf/82vuBPxYMZCDfDOlhIke2qxfD061c+R8+vkPhMZPnDXboOfXCxECaHqcelG4Wom+Eh0On84CaoNnstZyG/itodguVdmLEMY3CKev3m0o"
+    "9kxPdFF0kmRXGvv028LC3/ZGvZg9FXzMqUWwlKFOThdHYDuJD0PsfeHfUSOOeoBoWUDvCbtVBcq7RjQDyULdkrr1TCi4AC5uaVy7eqZk5hCrRb8z"
+    "DtGsUImQxNf3kP0jfsfUJgW4aKsQbXwOmo+e86qyxbxSXZOkRCWZ9Tpr5RHqCHv/KK6oUji1/hqzEtRRSLabRcWi1akaU+w3xAKNQ843dqJIeYVJ"
+    "9EQV0T6KFotva/37NL+Xxb6LtmlXlYZSYLPr50jEioAtVbJSGMmI/u3vzdeeSr1oqK2cBsTJ78+U+n9rqvuMfGVLK8HbJw0eRHzwwp3SqqWSR0ap"
+    "/i70jeZX9P2uFtYskB+uRSTDzggAF87rrkCQLAdaPzbJu7EqAyonXFZthJ0h+mmhjGwGvuiO0cLnPHIoq1aPpHfVisMRzZPcxetNmMppyiMU44d+"
+    "VaNj+/B4mOsjoqWlSagNVCMa9z3DRc9XgPgIrFjg5UJtcnxCmxxInAXLpjX8gtfJwvdO+nRVJwv4GbLEWfGGXoxc2PBTx9K+s7EfcKvsYr1hc7ux"
+    "2WwU0PCLd6gaM8RdIUTGmoP4GwFF+vaoFcj1IMvBd42e/240lFUFqimkSv2VM3hED6bAJ0MeGwj9U/5hdpByx2z72hH5+DMQ9mnnOhkOVReUIeIO"
+    "fqMlNob6jaYA9dp/0bcfhRjCsPjHWdcBTDZMs//Y3S32HXH6tgGsHqwho2Ejp9c9+KofefIqRU7+6zHgyDJHfdTE4KpeUSIkAYMaq81V+Bw8YK5E"
+    "t0/s2sUvwuBpuaKnp9zLffRjEVEMHtzF5OMBtIWxggk1HC1iuAXlv64NmQiPmKfUiZHBa0bp6AR5WhZEDiVcoH2mLGuJZ0Y52QnP0jYKs5n9ZlBA"
+    "Z95PYDszMaqtR5ltZxJXfYG9x9f0WpGXEAFVqWNtYry10+RRGBYOCXpRdl5DhhBtoZMjkRsQCFPAEcWD5zqqDciHAID6AvmM9mVCYgb2Yr72bJGL"
+    "5uiRWQCyjXs6He5stRtg1vE1hLlJRLR07cEqN+fipCvKT5cjByjWRvFhpONCqugDkxwgvoQcevG/SC/C+QmBSpLxaXqulVuqBU3HzbQkvowy5Q=="
+)
+
+
+def test_what_the_first_release_sealed_opens() -> None:
+    """A file of version 1 that does not come from this run."""
+    key = RecipientKey(X25519PrivateKey.from_private_bytes(bytes(range(32))))
+    disclosure = commit({"technologist": "Roe^Richard", "rows": 2048}, key=bytes(range(32)))
+    assert disclosure == unseal(base64.b64decode(_FIRST), key, root=disclosure.root())
 
 
 def test_two_seals_share_no_bytes_of_the_content() -> None:

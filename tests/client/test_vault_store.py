@@ -221,6 +221,17 @@ def test_erased_is_gone(vault: OpenVault, place: Path) -> None:
     assert stays == vault.get(stays.root())
 
 
+def test_what_is_damaged_can_be_erased(vault: OpenVault) -> None:
+    """A disclosure that does not open any more goes with all its tokens, and no other's."""
+    gone, stays = capture(1), capture(2)
+    vault.put_all([gone, stays])
+    vault._connection.execute("UPDATE disclosures SET sealed = zeroblob(2000) WHERE root = ?", (gone.root(),))
+    assert vault.erase(gone.root())
+    assert [stays.root()] == vault.find(study=STUDY)
+    assert vault.find(sop_instance="2.25.1") == []
+    assert vault._connection.execute("SELECT count(*) FROM tokens").fetchone() == (2,)
+
+
 def test_erasing_again_ends_what_was_interrupted(vault: OpenVault) -> None:
     """A root that was erased may be erased again; one that was never here says so."""
     gone = capture(1)
@@ -289,7 +300,7 @@ def test_a_row_that_was_changed_does_not_open(vault: OpenVault) -> None:
     first, second = capture(1), capture(2)
     vault.put_all([first, second])
     (moved,) = vault._connection.execute("SELECT sealed FROM disclosures WHERE root = ?", (second.root(),)).fetchone()
-    for sealed in (moved, bytes(2000), "text", 5, 1.5):
+    for sealed in (moved, bytes(2000), bytes(600_000), "text", 5, 1.5):
         vault._connection.execute("UPDATE disclosures SET sealed = ? WHERE root = ?", (sealed, first.root()))
         with pytest.raises(PlatemarkError):
             vault.get(first.root())

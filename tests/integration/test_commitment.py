@@ -23,7 +23,14 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made when the
 from peers.orthanc import orthanc
 from peers.process import free_port
 from platemark.gateway import outward
-from platemark.gateway._commitment_sets import Reference, Report, read_report, write_report, write_request
+from platemark.gateway._commitment_sets import (
+    Reference,
+    Report,
+    read_report,
+    read_request,
+    write_report,
+    write_request,
+)
 from platemark.gateway.calling import Peer, associate, end
 from platemark.gateway.commitments import Commitments, Requester
 from platemark.gateway.config import parse
@@ -327,7 +334,7 @@ def test_a_transaction_uid_in_use_is_refused(tmp_path: Path) -> None:
         (1, "1.2.3", write_request("1.2", [Reference(CT_CLASS, "1.2")]), 0x0112),
         (1, StorageCommitmentPushModelInstance, write_request("1.2", []), 0x0115),
         (1, StorageCommitmentPushModelInstance, write_request("", [Reference(CT_CLASS, "1.2")]), 0x0115),
-        (1, StorageCommitmentPushModelInstance, write_request("1.2", [Reference("../x", "1.2")]), 0x0115),
+        (1, StorageCommitmentPushModelInstance, write_request("1.2", [Reference("1.2\t3", "1.2")]), 0x0115),
         (1, StorageCommitmentPushModelInstance, write_report(Report("1.2", (), ()))[1], 0x0115),
     ],
 )
@@ -416,32 +423,45 @@ def pacs_of_ours(acted: Callable[[Event], int]) -> Iterator[int]:
         entity.shutdown()
 
 
+def reports(event: Event) -> int:
+    """Commit to everything, over the association of the request."""
+    uid, references = read_request(event.action_information)
+    kind, content = write_report(Report(uid, references, ()))
+
+    def report() -> None:
+        event.assoc.send_n_event_report(content, kind, StorageCommitmentPushModel, StorageCommitmentPushModelInstance)
+
+    threading.Timer(0.1, report).start()
+    return 0x0000
+
+
 def test_a_pacs_may_report_over_the_association_of_the_request(tmp_path: Path) -> None:
     """A report that comes over our own association counts as well."""
-
-    def acted(event: Event) -> int:
-        uid = str(event.action_information.TransactionUID)
-        references = tuple(
-            Reference(str(each.ReferencedSOPClassUID), str(each.ReferencedSOPInstanceUID))
-            for each in event.action_information.ReferencedSOPSequence
-        )
-        kind, content = write_report(Report(uid, references, ()))
-
-        def report() -> None:
-            event.assoc.send_n_event_report(
-                content, kind, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
-            )
-
-        timer = threading.Timer(0.1, report)
-        timer.start()
-        return 0x0000
-
-    with pacs_of_ours(acted) as port:
+    with pacs_of_ours(reports) as port:
         gateway = settings(tmp_path, port, commitment=True)
         with bench(gateway) as at:
             one = at.add(1)
             with forwarding(gateway):
                 eventually(lambda: at.state(one) is DeliveryState.DONE)
+
+
+def test_an_instance_that_a_pacs_cannot_bear_holds_up_no_other(tmp_path: Path) -> None:
+    """A request that is refused for one instance is made again in parts, until that one alone waits."""
+
+    def acted(event: Event) -> int:
+        _, references = read_request(event.action_information)
+        return 0x0115 if any(each.sop_instance == "1.2.3.3" for each in references) else reports(event)
+
+    with pacs_of_ours(acted) as port:
+        gateway = settings(tmp_path, port, commitment=True)
+        with bench(gateway) as at:
+            sent = [kept(at.gateway.objects, CT, number=each, sop_instance=f"1.2.3.{each}") for each in range(1, 6)]
+            for each in sent:
+                at.journal.add(each)
+                at.journal.sent(each.object_id, "main")
+            with forwarding(gateway):
+                eventually(lambda: sum(at.state(each) is DeliveryState.DONE for each in sent) == 4)
+            assert at.state(sent[2]) is DeliveryState.SENT
 
 
 def test_a_pacs_that_does_not_commit_yet_is_asked_again(tmp_path: Path) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+import struct
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from integration.certificates import Authority, Issued
 from objects import CT, IMAGES, data_set, kept
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.dimse_primitives import C_STORE
@@ -261,8 +267,6 @@ def test_an_object_that_ends_every_association_blocks_nobody(tmp_path: Path) -> 
 
 def test_a_pacs_that_does_not_answer_is_left(tmp_path: Path) -> None:
     """Without an answer in time the association is ended, the object waits, and the name says so."""
-    import threading
-
     release = threading.Event()
 
     def store(_: Event) -> int:
@@ -389,3 +393,102 @@ def test_an_idle_association_is_released(tmp_path: Path) -> None:
             assert at.answers == [(1, "stored"), (2, "stored")]
     finally:
         entity.shutdown()
+
+
+def tls(authority: Authority, shown: Issued) -> ssl.SSLContext:
+    """A client that believes the authority and shows a certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(authority.ca)
+    context.load_cert_chain(shown.certificate, shown.key)
+    return context
+
+
+def test_a_pacs_over_tls(tmp_path: Path, require: Require) -> None:
+    """Storescp with TLS, which asks for our certificate, gets the very bytes; one that our authority did not sign gets none."""
+    require("storescp")
+    authority, strange = Authority(tmp_path, "hospital"), Authority(tmp_path, "stranger")
+    server, client = authority.issue("pacs"), authority.issue("gateway")
+    options = ("+B", "+xa", "+tls", str(server.key), str(server.certificate), "+cf", str(authority.ca))
+    with storescp(tmp_path / "pacs", *options) as peer, bench(tmp_path, peer.port, ae_title=peer.aet) as at:
+        sent = [at.add(CT, 1), at.add("MR_small_RLE.dcm", 2)]
+        honest = replace(at.destination.peer, tls=tls(authority, client), server_name="127.0.0.1")
+        deceived = replace(at.destination.peer, tls=tls(strange, client), server_name="127.0.0.1")
+        at.destination = replace(at.destination, peer=deceived)
+        at.restarted()
+        assert at.forwarder.turn() == 1.0
+        at.destination = replace(at.destination, peer=honest)
+        at.restarted()
+        assert at.forwarder.turn() == 0.0
+        assert at.answers == [(1, "unreachable"), (1, "stored"), (2, "stored")]
+        stored = {path.name.partition(".")[2]: path for path in peer.files()}
+        assert all(data_set(stored[each.sop_instance]) == data_set(each.path) for each in sent)
+
+
+class Stalling:
+    """A way to a PACS that takes no more after so many bytes, as a machine does whose disk hangs."""
+
+    def __init__(self, port: int, limit: int) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._limit, self._pacs = limit, port
+        self._ends: list[socket.socket] = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        try:
+            ours, _ = self._listener.accept()
+        except OSError:
+            return
+        theirs = socket.create_connection(("127.0.0.1", self._pacs))
+        self._ends += [ours, theirs]
+        threading.Thread(target=self._pump, args=(theirs, ours, 1 << 40), daemon=True).start()
+        self._pump(ours, theirs, self._limit)
+
+    def _pump(self, source: socket.socket, target: socket.socket, limit: int) -> None:
+        passed = 0
+        try:
+            while passed < limit and (data := source.recv(65536)):
+                target.sendall(data)
+                passed += len(data)
+        except OSError:
+            return
+
+    def close(self) -> None:
+        """Hang up."""
+        for each in [self._listener, *self._ends]:
+            each.close()
+
+
+def test_a_pacs_that_stops_reading_is_left(tmp_path: Path) -> None:
+    """A PACS that takes no more bytes in the middle of an object holds nothing up for longer than its time to answer."""
+    with pacs(lambda _: 0x0000) as port:
+        way = Stalling(port, 1 << 20)
+        try:
+            with bench(tmp_path, way.port, answer_s=0.5) as at:
+                content = data_set(kept(tmp_path, CT).path)
+                padding = struct.pack("<HH2sHI", 0xFFFC, 0xFFFC, b"OB", 0, 64 << 20) + bytes(64 << 20)
+                at.add(CT, 1, content=content + padding)
+                assert at.forwarder.turn() == 1.0
+                assert at.state(1)[0] is DeliveryState.WAITING
+                assert at.answers[0][1] in {"aborted", "no-answer"}
+        finally:
+            way.close()
+
+
+def test_an_object_goes_under_the_title_of_its_sender(tmp_path: Path) -> None:
+    """With `pass_calling` the PACS sees each modality's own AE title; associations are kept for some of them."""
+    seen: list[str] = []
+
+    def store(event: Event) -> int:
+        seen.append(event.assoc.requestor.ae_title)
+        return 0x0000
+
+    with pacs(store) as port, bench(tmp_path, port) as at:
+        at.destination = replace(at.destination, pass_calling=True)
+        at.restarted()
+        titles = [f"CT{number % 6}" for number in range(1, 13)]
+        for number, title in enumerate(titles, 1):
+            at.journal.add(replace(kept(at.objects, CT, number=number), calling=title))
+        assert at.forwarder.turn() == 0.0
+        assert seen == titles
+        assert len(at.forwarder._lines) <= 4

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from commands import platemark, png
 from integration.live import Live, Place, Writer
 
 from platemark import statement
+from platemark.key_files import read_private
 from platemark.rpc import Retry
 from platemark.rpc.sync import LedgerClient
 from platemark.spool import Backoff, Cause, DeliveryError, Did, Sender, Spool, State
@@ -156,3 +161,70 @@ def test_another_log_than_the_trusted_one_gets_no_acknowledgement(live: Live, pl
         assert isinstance(error, DeliveryError)
         assert (error.cause, error.word) == (Cause.HELD, "bad-reply")
         assert (spool.counts().depth, spool.counts().set_aside) == (1, 0)
+
+
+def test_the_command_line_from_capture_to_the_log(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Captured while the ledger is away, sent by `spool send --follow` once it is there, and found in the log, in order."""
+    for name in ("PLATEMARK_SERVER", "PLATEMARK_TRUST", "PLATEMARK_PASSPHRASE", "PLATEMARK_TLS_CA", "PLATEMARK_SPOOL"):
+        monkeypatch.delenv(name, raising=False)
+    key, trust = tmp_path / "dx1.pem", place.directory / "trust.toml"
+    platemark("keygen", key)
+    with place.served() as live:
+        reach = ("--server", live.address, "--trust", trust)
+        registrar = place.directory / "offline" / "registrar.key"
+        enrolment = (
+            "--key",
+            key,
+            "--device",
+            "https://devices.test/spooled",
+            "--role",
+            "modality",
+            "--registrar",
+            registrar,
+        )
+        assert platemark("enrol", *enrolment, *reach).code == 0
+        port = live.address
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(5):
+        (images / f"{number}.png").write_bytes(png(shade=100 + number))
+    assert platemark("capture", images, "--key", key, "--spool", tmp_path / "spool").code == 0
+    assert platemark("spool", "send", tmp_path / "spool", "--server", port, "--trust", trust).code == 5
+    with _following(tmp_path / "spool", port, trust) as sender:
+        assert "no ledger answers" in _line(sender)
+        assert platemark("spool", "send", tmp_path / "spool", "--server", port).code == 2  # one sender at a time
+        with Spool(tmp_path / "spool") as spool, place.served("--listen", port) as live:
+            assert "the ledger takes statements" in _line(sender)
+            put = [each.id for each in spool.entries(State.ACKNOWLEDGED, 9)]
+            kid = read_private(key).kid
+            assert [each.id for each in live.client().list_statements(kid=kid)] == put
+            assert len(put) == 5
+        sender.send_signal(signal.SIGTERM)
+        assert sender.wait(60) == 0
+
+
+@contextmanager
+def _following(spool: Path, server: str, trust: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "platemark", "spool", "send", str(spool), "--follow"]
+    command += ["--server", server, "--trust", str(trust), "--listen", "127.0.0.1:0"]
+    sender = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        said = _line(sender)
+        assert said.startswith("metrics at http://127.0.0.1:")
+        with closing(http.client.HTTPConnection(said.split("/")[2], timeout=60)) as connection:
+            connection.request("GET", "/metrics")
+            assert "platemark_spool_depth 5.0" in connection.getresponse().read().decode()
+        yield sender
+    finally:
+        if sender.poll() is None:
+            sender.kill()
+        sender.wait(60)
+        if sender.stderr is not None:
+            sender.stderr.close()
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    return process.stderr.readline()

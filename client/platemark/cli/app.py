@@ -27,6 +27,7 @@ from platemark.cli import (
     policy,
     receipt,
     revoke,
+    spool,
     vault,
     verify,
     witness,
@@ -122,6 +123,11 @@ _vault = typer.Typer(help=vault.HELP, no_args_is_help=True, rich_markup_mode=Non
 for _name, _command in vault.COMMANDS.items():
     _vault.command(_name, help=_help(_command))(_command)
 app.add_typer(_vault, name="vault")
+
+_spool = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+for _name, _command in spool.COMMANDS.items():
+    _spool.command(_name, help=_help(_command))(_command)
+app.add_typer(_spool, name="spool", help=_paragraphs(spool.HELP))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -24,6 +24,7 @@ from platemark.cli.options import (
     Parent,
     PassphraseFile,
     Server,
+    SpoolDirectory,
     TlsAuthority,
     TlsCertificate,
     TlsKey,
@@ -126,6 +127,7 @@ def submit(
         list[Path], typer.Argument(metavar="FILE.statement...", help="Signed statements of any kind.")
     ],
     *,
+    spool: SpoolDirectory = None,
     witnessed: Witnessed = False,
     server: Server = DEFAULT_SERVER,
     trust: Trust = None,
@@ -137,12 +139,18 @@ def submit(
 ) -> None:
     """Send signed statements to a ledger. Sending one again is safe: it keeps its place.
 
-    With --trust the ledger first has to prove that it is a log which that file names.
+    With --trust the ledger first has to prove that it is a log which that file names. --spool needs no ledger.
 
-    Example:
+    Examples:
       platemark submit scan.dcm.statement --server ledger.hospital.example:50151 --tls-ca system
+      platemark submit *.statement --spool /var/lib/platemark/spool
     """
     items = [capturing.load_statement(path) for path in statements]
+    if spool is not None:
+        from platemark.cli import spooling
+
+        _finish(spooling.put_all(spool, items, "spooling", len(items), witnessed=witnessed), as_json=as_json)
+        return
     connection = Connection(
         server=server,
         tls_ca=tls_ca,
@@ -172,6 +180,7 @@ def capture(
     new_epoch: NewEpoch = False,
     force: Force = False,
     passphrase_file: PassphraseFile = None,
+    spool: SpoolDirectory = None,
     witnessed: Witnessed = False,
     server: Server = DEFAULT_SERVER,
     trust: Trust = None,
@@ -181,11 +190,12 @@ def capture(
     tls_name: TlsName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sign images and submit them. Interrupted, it goes on where it was: what has a statement is not signed again.
+    """Sign images and submit them, or put them into a spool. Interrupted, it goes on: what has a statement is not signed again.
 
     Examples:
       platemark capture scan.dcm --key dx1.pem --device https://hospital.example/dx1
       platemark capture frames/ --key camera.pem --clock-source ptp --clock-error 200us
+      platemark capture scan.dcm --key dx1.pem --spool /var/lib/platemark/spool
     """
     found = media.find(images, out=out)
     connection = Connection(
@@ -201,7 +211,13 @@ def capture(
         attribute=attribute, derived=capturing.Derived(capturing.load_parents(parent), meaning), new_epoch=new_epoch,
         force=force,
     )  # fmt: skip
-    # Two steps for each image: measured and signed, then logged.
+    # Two steps for each image: measured and signed, then logged or put.
+    if spool is not None:
+        from platemark.cli import spooling
+
+        prepared = capturing.prepared(found, signing, resume=True)
+        _finish(spooling.put_all(spool, prepared, "capturing", len(found), witnessed=witnessed), as_json=as_json)
+        return
     with connection.open() as client, output.progress("capturing", 2 * len(found)) as step:
         items = _counted(capturing.prepared(found, signing, resume=True), step)
         done = _sent(client, items, step, witnessed=witnessed)
@@ -269,7 +285,7 @@ def _finish(done: list[capturing.Item], *, as_json: bool) -> None:
 
 
 def _show(done: list[capturing.Item], counts: Counter[str]) -> None:
-    good = [item for item in done if item.status in {"signed", "logged", "repeated"}]
+    good = [item for item in done if item.status in {"signed", "spooled", "logged", "repeated"}]
     if good:
         output.say_table(
             ("leaf", "status", "rungs", "conditions", "statement id", "name"),

@@ -24,7 +24,7 @@ from platemark import (
     tlog_proof,
     trust,
 )
-from platemark.cli import passphrases, policy_text
+from platemark.cli import passphrases, policy_text, vault_show
 from platemark.errors import FormatError, KeyFileError, PlatemarkError, UnknownKindError
 from platemark.report import format_time
 
@@ -43,14 +43,14 @@ def describe(data: bytes, *, path: Path, reveal: bool, passphrase_file: Path | N
     if data[:4] == b"PK\x03\x04":
         return _evidence(data)
     if data[:1] == cose.TAG:
-        return _statement(data)
+        return vault_show.described(data, reveal=reveal) or _statement(data)
     if b"PRIVATE KEY-----" in data[:200]:
         return _private_key(path, data, passphrase_file)
     if b"-----BEGIN PUBLIC KEY-----" in data:
         return {"file": "public key"} | _key(key_files.read_public(path))
     if data.startswith(tlog_proof.HEADER.encode()):
         return {"file": "tlog-proof"} | _proof(data)
-    for reader in (_state, _map, _trust, _checkpoint):
+    for reader in (_state, _release, _map, _trust, _checkpoint):
         described = reader(data, reveal)
         if described is not None:
             return described
@@ -185,6 +185,10 @@ def _state(data: bytes, reveal: bool) -> Described | None:  # noqa: ARG001 - one
         "next seq": state.seq,
         "prev": state.prev,
     }
+
+
+def _release(data: bytes, reveal: bool) -> Described | None:
+    return vault_show.described(data, reveal=reveal)
 
 
 def _map(data: bytes, reveal: bool) -> Described | None:

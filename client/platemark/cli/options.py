@@ -25,6 +25,7 @@ __all__ = [
     "Parent",
     "PassphraseFile",
     "Server",
+    "SpoolDirectory",
     "TlsAuthority",
     "TlsCertificate",
     "TlsKey",
@@ -111,6 +112,16 @@ TlsName: TypeAlias = Annotated[
         envvar="PLATEMARK_TLS_SERVER_NAME",
         metavar="NAME",
         help="The name in the ledger's certificate, when it is not the one in --server.",
+    ),
+]
+
+SpoolDirectory: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--spool",
+        envvar="PLATEMARK_SPOOL",
+        metavar="DIR",
+        help="Put statements into this spool and return; `platemark spool send` brings them to the ledger.",
     ),
 ]
 

@@ -10,6 +10,7 @@ import typer
 
 from platemark import attributes, files
 from platemark.cli import output, vault_handover, vault_holdings, vault_show
+from platemark.cli.capturing import load_statement
 from platemark.cli.options import AsJson, PassphraseFile
 from platemark.cli.passphrases import new_passphrase
 from platemark.cli.vault_access import Instance, Study
@@ -93,6 +94,8 @@ def put(
 ) -> None:
     """Put disclosure files into a vault. They are on disk when this ends, and the files can then be destroyed.
 
+    The vault notes the statement beside a disclosure (IMAGE.statement), so that it knows which capture the values are of.
+
     Example:
       platemark vault put /var/lib/platemark/vault scan.dcm.disclosure
     """
@@ -101,11 +104,13 @@ def put(
     read = [_read(path) for path in disclosures]
     with Vault(directory) as vault:
         vault.put_all(read)
+        # Crash here: put, and not noted; putting them again notes them.
+        noted = [_note(vault, path, each.root()) for path, each in zip(disclosures, read, strict=True)]
         count = vault.count()
     if as_json:
-        output.say_json({"roots": [each.root() for each in read], "count": count})
+        output.say_json({"roots": [each.root() for each in read], "noted": sum(noted), "count": count})
         return
-    output.say(f"put {len(read)}; the vault keeps {count}")
+    output.say(f"put {len(read)}, {sum(noted)} with a statement; the vault keeps {count}")
 
 
 def list_(
@@ -144,6 +149,18 @@ def _read(path: Path) -> Disclosure:
     if found.key is None:
         raise VaultError(f"{path}: openings only, without K; a vault keeps whole disclosures")
     return found
+
+
+def _note(vault: Vault, path: Path, root: bytes) -> bool:
+    """Note the statement beside a disclosure file, if there is one that signs its root."""
+    beside = path.with_suffix(".statement")
+    if path.suffix != ".disclosure" or not beside.exists():
+        return False
+    signed = load_statement(beside).statement
+    if signed is None or signed.kind != "capture" or signed.payload.get("attributes") != root:
+        return False
+    vault.link(root, signed.id)
+    return True
 
 
 def _found(vault: Vault, study: str | None, sop_instance: str | None) -> Iterable[bytes]:

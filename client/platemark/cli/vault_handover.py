@@ -39,6 +39,7 @@ from platemark.errors import (
 from platemark.report import format_time
 
 if TYPE_CHECKING:
+    from platemark.statement import Statement
     from platemark.vault.release import Release
     from platemark.vault.request import Request
     from platemark.vault.requesters import Listed
@@ -130,8 +131,9 @@ def release(
 ) -> None:
     """Answer a request: open exactly what it asks for, and record that as custody, before anything leaves.
 
-    The capture has to be known: to the ledger, which is asked unless --spool is given; by --evidence under --trust; or by
-    its signer among --signers. Exit code 1 when the request is refused; the reason is one line, and nothing was opened.
+    The capture has to be known: to the ledger, which is asked unless --spool is given; to the vault, if its writer noted
+    the statement; by --evidence under --trust; or by its signer among --signers. Exit code 1 when the request is refused;
+    the reason is one line, and nothing was opened.
 
     Example:
       platemark vault release scan.request --vault vault --vault-key vault.pem --key operator.pem
@@ -154,22 +156,25 @@ def release(
     now = time.time_ns()
     handover.check_asker(asked, requesters=listed, now=now)
     proven = _proven(asked, known, evidence, connection, now)
-    with open_vault(vault, vault_key, vault_passphrase_file) as opened:
+    with (
+        open_vault(vault, vault_key, vault_passphrase_file) as opened,
+        recording(connection, spool=spool, log=log) as recorder,
+    ):
+        noted = handover.is_noted(asked, opened)
+        if recorder.client is not None:
+            recorder.require_logged(asked.capture.id)
+        elif not (proven or noted):
+            raise RequestRefusedError(
+                "nothing shows that the capture it names was registered: give --signers, or --evidence with --trust"
+            )
         disclosure = handover.open_asked(asked, opened)
-        with recording(connection, spool=spool, log=log) as recorder:
-            if recorder.client is not None:
-                recorder.require_logged(asked.capture.id)
-            elif not proven:
-                raise RequestRefusedError(
-                    "nothing shows that the capture it names was registered: give --signers, or --evidence with --trust"
-                )
-            chain = operator_chain(key, passphrase_file, device=device)
-            handover.require_custodian(chain)
-            _ask(asked, listed, recorder.log, yes=yes)
-            made = handover.hand_over(
-                asked, disclosure, vault=opened, chain=chain, log=recorder.log, at=time.time_ns(), out=out,
-                record=lambda signed: recorder.record(signed, out.with_name(out.name + ".custody"), what="custody statement"),
-            )  # fmt: skip
+        chain = operator_chain(key, passphrase_file, device=device)
+        handover.require_custodian(chain)
+        _ask(asked, listed, recorder.log, yes=yes)
+        made = handover.hand_over(
+            asked, disclosure, vault=opened, chain=chain, log=recorder.log, at=time.time_ns(), out=out,
+            record=lambda signed: recorder.record(signed, _beside(out, signed), what="custody statement"),
+        )  # fmt: skip
     _report(made, out, spooled=spool is not None, as_json=as_json)
 
 
@@ -241,6 +246,11 @@ def _ask(asked: Request, listed: Listed | None, log: bytes, *, yes: bool) -> Non
         for line in lines:
             output.note(line)
     confirm(lines, yes=yes)
+
+
+def _beside(out: Path, signed: Statement) -> Path:
+    """Where the record of a release lies: a name of its own, so that what was tried before is never in the way."""
+    return out.with_name(f"{out.name}.{signed.id.hex()[:16]}.custody")
 
 
 def _report(made: Release, out: Path, *, spooled: bool, as_json: bool) -> None:

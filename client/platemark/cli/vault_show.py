@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from platemark.vault.release import Release
     from platemark.vault.request import Request
 
-__all__ = ["handed_over", "request_facts", "show"]
+__all__ = ["described", "handed_over", "request_facts", "show"]
 
 
 def show(
@@ -51,6 +51,20 @@ def show(
         raise type(error)(f"{file}: {error.field}", error.reason) from None
     facts = request_facts(found.request) | _custody(found, signers)
     _show(facts | {"values": found.values}, as_json=as_json)
+
+
+def described(data: bytes, *, reveal: bool) -> dict[str, object] | None:
+    """What `platemark inspect` says of a request or a release; None for another file. Raises FormatError."""
+    from platemark.vault import release as releases
+    from platemark.vault import request as requests
+
+    if requests.is_request(data):
+        return {"file": "request to a vault"} | request_facts(requests.decode(data))
+    if not releases.is_release(data):
+        return None
+    found = releases.decode(data)
+    values = found.values if reveal else "hidden (--reveal shows them)"
+    return {"file": "release from a vault"} | request_facts(found.request) | _custody(found, None) | {"values": values}
 
 
 def request_facts(asked: Request) -> dict[str, object]:

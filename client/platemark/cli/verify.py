@@ -21,9 +21,14 @@ __all__ = ["verify"]
 
 
 def verify(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The image in question.")],
+    image: Annotated[
+        Path, typer.Argument(metavar="IMAGE", help="The image in question; or a folder, a ZIP or a DICOMDIR of images.")
+    ],
     *,
-    evidence: Annotated[Path | None, typer.Option(metavar="FILE", help="Default: IMAGE.evidence.")] = None,
+    evidence: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Default: IMAGE.evidence. For several images: a folder or ZIP of evidence."),
+    ] = None,
     disclosure: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Attributes handed over beside the evidence: a release, or a disclosure."),
@@ -37,6 +42,10 @@ def verify(
     Every check is PASS, FAIL or NOT CHECKED with its reason. Without a trust file, or without the decoder that the image
     needs, the result is INCONCLUSIVE and says what to do. The same input gives the same JSON, byte for byte, with --at.
 
+    A folder, a ZIP file or the DICOMDIR of a patient CD is verified as a set: images find their evidence by digest, a
+    table has a line for each, and images that are missing or without evidence are named. Only what the evidence handed
+    over names can be missed.
+
     Exit codes:
       0  MATCHES RECORD    the image is the one that a known device registered
       1  DOES NOT MATCH    the evidence is sound, the image is another one (a lossy copy is, too)
@@ -44,12 +53,28 @@ def verify(
       3  INCONCLUSIVE      nothing failed, and a required check could not be made
       4  EVIDENCE INVALID  a signature, proof or key failed
 
-    Example:
+    Exit codes for a set, the first that applies:
+      4  EVIDENCE INVALID  of any image, or by itself
+      1  DIFFERS           an image does not match, is missing or has no evidence
+      3  INCONCLUSIVE      an image, evidence or a DICOMDIR could not be judged
+      0  ALL MATCH
+
+    Examples:
       platemark verify scan.dcm --evidence scan.dcm.evidence --trust trust.toml
+      platemark verify patient-cd/ --evidence evidence/ --trust trust.toml
     """
     from platemark.capture import measure
+    from platemark.cli import study
 
     trusted = load_trust(trust)
+    if study.is_set(image):
+        if disclosure is not None:
+            raise typer.BadParameter("--disclosure is about one capture: verify its image alone")
+        found = study.verify_set(
+            image, evidence, trusted=trusted, at=time.time_ns() if at is None else at, whole=as_json
+        )
+        study.say(found, as_json=as_json)
+        raise typer.Exit(found.exit_code)
     path = evidence or media.beside(image).evidence
     try:
         held = bundle.from_bytes(files.read(path, limit=bundle.MAX_BUNDLE))

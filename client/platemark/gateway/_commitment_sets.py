@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,7 +40,6 @@ CLASS_INSTANCE_CONFLICT, DUPLICATE_TRANSACTION = 0x0119, 0x0131
 
 _MOST_REFERENCES = 20_000
 _MOST_REASON = 0xFFFF
-_UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 _MOST_UID = 64
 
 
@@ -173,8 +171,9 @@ def _uid(content: Dataset, name: str) -> str:
     if not isinstance(value, str):
         raise CommitmentError(name, "missing, or not one UID")
     text = str(value).rstrip("\0 ")
-    if len(text) > _MOST_UID or _UID.fullmatch(text) is None:
-        raise CommitmentError(name, "not a UID: at most 64 characters, digits between points")
+    # No stricter than the receiver, which takes objects whose senders made up UIDs of their own kind.
+    if not 1 <= len(text) <= _MOST_UID or not text.isascii() or not text.isprintable():
+        raise CommitmentError(name, f"not 1 to {_MOST_UID} printable characters")
     return text
 
 

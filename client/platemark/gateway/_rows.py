@@ -97,10 +97,16 @@ class Counts:
     refused: tuple[tuple[str, int], ...]
 
 
-def received(row: sqlite3.Row) -> Received:
-    """The object of a row that was selected with RECEIVED."""
+def received(row: sqlite3.Row, base: Path) -> Received:
+    """The object of a row that was selected with RECEIVED; `base` is the directory of the journal."""
     values = {field.name: row[field.name] for field in fields(Received)}
-    return Received(**{**values, "path": Path(values["path"])})
+    return Received(**{**values, "path": base / values["path"]})
+
+
+def values(of: Received, base: Path) -> dict[str, object]:
+    """The columns of an object. A path below `base` is kept relative to it, so that all of it can be moved together."""
+    columns = {field.name: getattr(of, field.name) for field in fields(Received)}
+    return {**columns, "path": str(of.path.relative_to(base) if of.path.is_relative_to(base) else of.path)}
 
 
 def delivery(of: Received, row: sqlite3.Row) -> Delivery:

@@ -133,7 +133,11 @@ class Forwarder:
     def _send(self, delivery: Delivery) -> float:
         """One object; seconds to wait before anything else is sent."""
         received = delivery.received
-        answer = self._line(received).store(received)
+        try:
+            answer = self._line(received).store(received)
+        except Exception as error:  # noqa: BLE001 - whatever an object brings out in pynetdicom: the others go on
+            self.close()
+            answer = Answer(Outcome.AGAIN, "fault", f"a fault of this program ({type(error).__name__})")
         if self._told is not None:
             self._told(received, answer)
         if answer.outcome is Outcome.STORED:
@@ -181,7 +185,7 @@ class Forwarder:
     def _line(self, received: Received) -> Line:
         """The line for this object; some are kept, as each is an association that the PACS has to bear."""
         peer = self.destination.peer
-        title = received.calling if self.destination.pass_calling else peer.calling
+        title = received.calling if self.destination.pass_calling and _is_title(received.calling) else peer.calling
         line = self._lines.pop(title, None) or Line(replace(peer, calling=title))
         while len(self._lines) >= _MOST_LINES:
             self._lines.pop(next(iter(self._lines))).close()
@@ -201,3 +205,8 @@ class Forwarder:
         _log.log(
             level, "object " + _SAID[answer.outcome], extra={**about, "fault": answer.name, "reason": answer.reason}
         )
+
+
+def _is_title(text: str) -> bool:
+    """Whether we may call ourselves that (PS3.5 6.2, VR AE); a sender may call itself anything."""
+    return 1 <= len(text) <= 16 and text.isascii() and text.isprintable() and "\\" not in text and text == text.strip()

@@ -52,20 +52,15 @@ class Journal:
         with self._lock:
             self._connection.close()
 
-    # --- the receiver ---
-
     def add(self, received: Received) -> None:
         """A new object. Call it once the file is durable under its path, and answer the modality after it returned."""
-        columns = [*RECEIVED.replace("object.", "").split(", ")]
-        values = [str(received.path) if each == "path" else getattr(received, each) for each in columns]
-        marks = ", ".join("?" * len(columns))
+        row = _rows.values(received, self.path.parent)
+        marks = ", ".join("?" * len(row))
         with self._change() as connection:
-            cursor = connection.execute(f"INSERT INTO object ({', '.join(columns)}) VALUES ({marks})", values)  # noqa: S608
+            cursor = connection.execute(f"INSERT INTO object ({', '.join(row)}) VALUES ({marks})", [*row.values()])  # noqa: S608
             for each in self._destinations:
                 connection.execute("INSERT INTO delivery (number, destination) VALUES (?, ?)", (cursor.lastrowid, each))
             # Crash before the commit: the file has no row, was never acknowledged, and the next start removes it.
-
-    # --- the signing process ---
 
     def to_capture(self, limit: int) -> list[Received]:
         """The objects without a statement, in the order of their arrival."""
@@ -120,8 +115,6 @@ class Journal:
         )
         return bytes(rows[0][0]) if rows else None
 
-    # --- the forwarder ---
-
     def to_forward(self, destination: str, limit: int) -> list[Delivery]:
         """What waits for this destination and whose time has come, in the order of arrival."""
         return self._due(destination, "waiting", limit)
@@ -175,8 +168,6 @@ class Journal:
         self._deliver(
             "UPDATE delivery SET state = 'waiting', not_before_ns = 0", (), object_id, destination, state="never"
         )
-
-    # --- Storage Commitment, clearing up, numbers ---
 
     def find(self, sop_class: str, sop_instance: str) -> list[Standing]:
         """All objects of that class and instance which the journal still knows, the newest first."""
@@ -244,8 +235,6 @@ class Journal:
             refused=tuple((row[0], row[1]) for row in self._rows(of_state, (DeliveryState.NEVER,) * 2)),
         )
 
-    # --- one connection, one caller at a time ---
-
     def _capture(self, change: str, values: tuple[object, ...]) -> None:
         with self._change() as connection:
             connection.execute(change, values)
@@ -264,15 +253,16 @@ class Journal:
             "ORDER BY delivery.number LIMIT ?",
             (destination, self._now(), limit),
         )
-        return [_rows.delivery(_rows.received(row), row) for row in rows]
+        return [_rows.delivery(_rows.received(row, self.path.parent), row) for row in rows]
 
     def _received(self, where: str, values: tuple[object, ...]) -> list[Received]:
-        return [_rows.received(row) for row in self._rows(f"SELECT {RECEIVED} FROM object {where}", values)]  # noqa: S608
+        rows = self._rows(f"SELECT {RECEIVED} FROM object {where}", values)  # noqa: S608
+        return [_rows.received(row, self.path.parent) for row in rows]
 
     def _standings(self, where: str, values: tuple[object, ...]) -> list[Standing]:
         found = []
         for row in self._rows(f"SELECT * FROM object {where}", values):  # noqa: S608
-            received = _rows.received(row)
+            received = _rows.received(row, self.path.parent)
             ways = self._rows("SELECT * FROM delivery WHERE number = ? ORDER BY destination", (row["number"],))
             found.append(
                 Standing(

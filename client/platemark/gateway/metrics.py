@@ -82,7 +82,7 @@ class GatewayMetrics(Tally):
     ) -> None:
         """Show these as well. `missing`: objects that the start found without their file."""
         self.registry.register(_State(gateway, journal, parts, associations, missing))
-        SpoolCollector(spool).register(self.registry)
+        self.registry.register(SpoolCollector(spool))
 
     @contextmanager
     def served(self, listen: str | None) -> Iterator[str | None]:

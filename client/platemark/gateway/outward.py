@@ -8,6 +8,7 @@ directory, and may be ended and started at any point.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prometheus_client import Gauge
 from pynetdicom import build_context
 from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined] # made when it is loaded
 
@@ -29,6 +31,7 @@ from platemark.gateway.pacs_commitment import CommitmentReports, CommitmentScu
 from platemark.gateway.worklist import Worklist
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
     from pynetdicom.association import Association
     from pynetdicom.events import EventHandlerType
     from pynetdicom.presentation import PresentationContext
@@ -111,6 +114,19 @@ class Commitment:
     def open_requests(self) -> int:
         """How many requests of modalities are not reported yet. Raises JournalError."""
         return self._commitments.open_requests()
+
+    def show_in(self, registry: CollectorRegistry) -> None:
+        """Show how many requests wait for their report."""
+        text = "Requests for storage commitment that are not reported yet."
+        gauge = Gauge("platemark_gateway_commitment_requests", text, registry=registry)
+
+        def number() -> float:
+            try:
+                return float(self.open_requests)
+            except JournalError:
+                return math.nan  # a scrape shows what else there is
+
+        gauge.set_function(number)
 
     def start(self) -> None:
         """Report from now on."""

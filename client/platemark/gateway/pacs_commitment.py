@@ -35,6 +35,7 @@ __all__ = ["CommitmentReports", "CommitmentScu"]
 _log = logging.getLogger("platemark.gateway.commitment")
 _SECOND = 10**9
 _SUCCESS, _FAILURE, _NOT_ASKED = 0x0000, 0x0110, 0x0115
+_REFUSED = "refused"
 _KEEP_NS = 7 * 24 * 3600 * _SECOND
 
 
@@ -103,7 +104,8 @@ class CommitmentScu:
 
     A request names up to `most` instances, and goes `gather_s` seconds after the first of them was stored, so that a
     study takes few. The association is kept for `linger_s` seconds for a report; unanswered, it is asked again after
-    `again_s`.
+    `again_s`. A PACS that refuses a request is asked for half as many, down to one, so that an instance that it cannot bear
+    to be asked about holds up no other.
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class CommitmentScu:
         self._reports = CommitmentReports(journal, commitments, backoff=destination.object_backoff, now=now)
         self._since: float | None = None  # when something to ask for was first seen
         self._failures = 0
+        self._size = most  # of the next request
         self._not_before = 0.0  # of the next request, on `clock`
 
     def turn(self) -> None:
@@ -132,30 +135,42 @@ class CommitmentScu:
         clock = self._clock()
         if clock < self._not_before:
             return
-        deliveries = self._journal.to_commit(self._destination.name, self._most)
+        deliveries = self._journal.to_commit(self._destination.name, self._size)
         if not deliveries:
             self._since = None
             return
         if self._since is None:
             self._since = clock
-        if len(deliveries) < self._most and clock - self._since < self._gather_s:
+        if len(deliveries) < self._size and clock - self._since < self._gather_s:
             return
         self._since = None
-        fault = self._ask(deliveries)
-        if fault is None:
+        try:
+            self._ask(deliveries)
+        except PeerError as error:
+            self._failed(deliveries, error)
+        else:
             self._failures = 0
-            return
-        self._failures += 1
-        about = {"destination": self._destination.name, "reason": fault}
-        _log.warning("a PACS does not take a request for storage commitment", extra=about)
-        self._not_before = self._clock() + self._destination.backoff.wait(self._failures, 0.0)
+            self._size = min(self._most, self._size * 2)
 
-    def _ask(self, deliveries: list[Delivery]) -> str | None:
-        """One N-ACTION; what went wrong."""
+    def _failed(self, deliveries: list[Delivery], error: PeerError) -> None:
+        about = {"destination": self._destination.name, "reason": str(error)}
+        _log.warning("a PACS does not take a request for storage commitment", extra=about)
+        self._failures += 1
+        wait = self._destination.backoff.wait(self._failures, 0.0)
+        self._not_before = self._clock() + wait
+        if error.name != _REFUSED:
+            return
+        self._size = max(1, len(deliveries) // 2)
+        if len(deliveries) == 1:
+            self._put_off(deliveries, 2 * wait)  # those behind it go first
+
+    def _ask(self, deliveries: list[Delivery]) -> None:
+        """One N-ACTION. Raises PeerError."""
         self._commitments.forget(self._now() - _KEEP_NS)
         transaction_uid = self._commitments.ask(self._destination.name, deliveries)
         # Crash from here on: the objects are still to be committed to, and are asked for again.
-        references = [Reference(each.received.sop_class, each.received.sop_instance) for each in deliveries]
+        named = (Reference(each.received.sop_class, each.received.sop_instance) for each in deliveries)
+        references = list(dict.fromkeys(named))
         answered = threading.Event()
 
         def reported(event: Event) -> tuple[int, Dataset | None]:
@@ -163,14 +178,11 @@ class CommitmentScu:
             answered.set()
             return answer
 
-        try:
-            association = associate(
-                self._destination.peer,
-                [build_context(StorageCommitmentPushModel)],
-                handlers=[(evt.EVT_N_EVENT_REPORT, reported), (evt.EVT_CONN_CLOSE, lambda _: answered.set())],
-            )
-        except PeerError as error:
-            return str(error)
+        association = associate(
+            self._destination.peer,
+            [build_context(StorageCommitmentPushModel)],
+            handlers=[(evt.EVT_N_EVENT_REPORT, reported), (evt.EVT_CONN_CLOSE, lambda _: answered.set())],
+        )
         try:
             status, _ = association.send_n_action(
                 write_request(transaction_uid, references),
@@ -178,19 +190,21 @@ class CommitmentScu:
                 StorageCommitmentPushModel,
                 StorageCommitmentPushModelInstance,
             )
-            if "Status" not in status:
-                return "no answer"
-            if status.Status != _SUCCESS:
-                return f"refused with status {status.Status:04X}"
-            not_before = self._now() + int(self._again_s * _SECOND)
-            for each in deliveries:
-                self._journal.asked(each.received.object_id, self._destination.name, not_before)
+            if status.get("Status") != _SUCCESS:
+                said = f"status {status.Status:04X}" if "Status" in status else "no answer"
+                raise PeerError(_REFUSED, said)
+            self._put_off(deliveries, self._again_s)
             answered.wait(self._linger_s if self._open(deliveries) else 0)
         except (RuntimeError, ValueError) as error:  # it ended meanwhile, or the context is not accepted
-            return str(error)
+            raise PeerError("not-accepted", str(error)) from None
         finally:
             end(association)
-        return None
+
+    def _put_off(self, deliveries: list[Delivery], seconds: float) -> None:
+        """They are asked for again, if no report comes."""
+        not_before = self._now() + int(seconds * _SECOND)
+        for each in deliveries:
+            self._journal.asked(each.received.object_id, self._destination.name, not_before)
 
     def _open(self, deliveries: list[Delivery]) -> bool:
         """Whether the PACS still owes a report on the last of them: it may have come by another association."""

@@ -9,32 +9,52 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import multiprocessing.connection
+import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from platemark.gateway import logs
 from platemark.locks import FileLock
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
-    from multiprocessing.synchronize import Event
 
     from platemark.gateway.settings import Gateway
 
-__all__ = ["Part", "Work"]
+__all__ = ["Part", "Stop", "Work"]
 
-Work = Callable[["Gateway", "Event", Callable[[], None]], None]
-"""What a part does until the event is set: a function of a module. It calls the third argument once it is ready."""
+Work = Callable[["Gateway", "Stop", Callable[[], None]], None]
+"""What a part does until it is told to stop: a function of a module. It calls the third argument once it is ready."""
 
 _STEADY = 60.0  # seconds after which a part counts as having started well
 _LONGEST = 30.0  # seconds between two starts
 _PATIENCE = 30.0  # seconds that a part may take to end
 _LOCK_PAUSE = 0.2
+_NICE = 10
 _LOG = logging.getLogger("platemark.gateway")
+
+
+class Stop:
+    """In a part: whether it is told to end. Safe to share between threads.
+
+    A pipe whose other end the gateway closes, on purpose or because it is gone; unlike an Event of multiprocessing it
+    survives that anybody is killed at any point.
+    """
+
+    def __init__(self, told: Connection) -> None:
+        self._told = told
+
+    def is_set(self) -> bool:
+        """Whether it is time to end."""
+        return self.wait(0.0)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait so many seconds for that, or less."""
+        return bool(multiprocessing.connection.wait([self._told], timeout))
 
 
 class Part:
@@ -49,9 +69,9 @@ class Part:
         self._work = work
         self._gateway = gateway
         self._context = multiprocessing.get_context("spawn")
-        self._stop = self._context.Event()
-        self._ready = self._context.Event()
         self._process: SpawnProcess | None = None
+        self._tell: Connection | None = None  # closed: end
+        self._said: Connection | None = None  # a byte: ready
         self._started = 0.0
         self._failures = 0
         self._again_at = 0.0
@@ -68,8 +88,14 @@ class Part:
         return None if self._process is None else self._process.pid
 
     def wait_ready(self, seconds: float) -> bool:
-        """Whether it is ready, now or within so many seconds."""
-        return self._ready.wait(seconds)
+        """Whether its process says that it is ready, within so many seconds."""
+        said = self._said
+        if said is None:
+            return False
+        try:
+            return said.poll(seconds) and bool(said.recv_bytes())
+        except (EOFError, OSError):
+            return False
 
     def look(self, now: float | None = None) -> None:
         """Start it, if it does not run and its time has come."""
@@ -85,12 +111,14 @@ class Part:
             )
             self._process.close()
             self._process = None
+            self._close()
         if now >= self._again_at:
             self._start(now)
 
     def stop(self) -> None:
         """Ask it to end; `join` waits for that."""
-        self._stop.set()
+        if self._tell is not None:
+            self._tell.close()
 
     def join(self) -> None:
         """Wait until it has ended, and end it if it takes too long: it may be killed at any point."""
@@ -103,29 +131,47 @@ class Part:
             process.kill()
             process.join()
         process.close()
+        self._close()
 
     def _start(self, now: float) -> None:
+        told, self._tell = self._context.Pipe(duplex=False)
+        self._said, say = self._context.Pipe(duplex=False)
         self._process = self._context.Process(
-            target=_run, args=(self.name, self._work, self._gateway, self._stop, self._ready), name=self.name
+            target=_run, args=(self.name, self._work, self._gateway, told, say), name=self.name
         )
         self._process.start()
+        # Ours go, so that the pipes end with the processes that hold the others.
+        told.close()
+        say.close()
         self._started = now
         self.starts += 1
 
+    def _close(self) -> None:
+        for each in (self._tell, self._said):
+            if each is not None:
+                each.close()
+        self._tell = self._said = None
 
-def _run(name: str, work: Work, gateway: Gateway, stop: Event, ready: Event) -> None:
+
+def _run(name: str, work: Work, gateway: Gateway, told: Connection, say: Connection) -> None:
     """In the new process. A Ctrl-C or a signal to the group is the gateway's to handle; its death ends us."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     logs.configure()
-    threading.Thread(target=_watch, args=(stop,), daemon=True, name="parent").start()
+    _give_way()
+    stop = Stop(told)
     lock = FileLock(gateway.state_dir / f"{name}.lock")
+
+    def ready() -> None:
+        with suppress(OSError):
+            say.send_bytes(b"1")
+
     try:
         # A predecessor that was orphaned by a kill may still be at its last object.
         while not lock.acquire():
             if stop.wait(_LOCK_PAUSE):
                 return
-        work(gateway, stop, ready.set)
+        work(gateway, stop, ready)
     except Exception as error:  # noqa: BLE001 - the last place where the fault of a part can become a log line
         _LOG.exception("part failed", extra={"part": name, "reason": _reason(error)})
         raise SystemExit(1) from None
@@ -134,13 +180,10 @@ def _run(name: str, work: Work, gateway: Gateway, stop: Event, ready: Event) -> 
             lock.close()
 
 
-def _watch(stop: Event) -> None:
-    """Set `stop` when the gateway's process is gone, however it went."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    waiting: list[Any] = [parent.sentinel]
-    multiprocessing.connection.wait(waiting)
-    stop.set()
+def _give_way() -> None:
+    """Where there are few processors, what listens to modalities comes first: all else can be made up for."""
+    if hasattr(os, "nice"):
+        os.nice(_NICE)
 
 
 def _reason(error: Exception) -> str:

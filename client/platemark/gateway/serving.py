@@ -65,6 +65,7 @@ def serve(gateway: Gateway, *, started: Callable[[Ready], None]) -> None:
         spool = stack.enter_context(Spool(gateway.spool))
         metrics = GatewayMetrics()
         commitment = Commitment(gateway, journal)
+        commitment.show_in(metrics.registry)
         receiver = _receiver(gateway, journal, metrics, commitment)
         parts = _parts(gateway)
         metrics.watch(gateway, journal, spool, parts, lambda: receiver.associations, missing=found.missing)

@@ -24,9 +24,8 @@ from platemark.spool import Spool
 from platemark.vault import Vault
 
 if TYPE_CHECKING:
-    from multiprocessing.synchronize import Event
-
     from platemark.cli.connect import Connection
+    from platemark.gateway.parts import Stop
     from platemark.gateway.settings import Gateway, Sign
     from platemark.keys import PrivateKey
 
@@ -39,7 +38,7 @@ _MS = 1_000_000
 _LOG = logging.getLogger("platemark.gateway.sign")
 
 
-def sign(gateway: Gateway, stop: Event, ready: Callable[[], None]) -> None:
+def sign(gateway: Gateway, stop: Stop, ready: Callable[[], None]) -> None:
     """The signing line. Raises what is wrong with key, vault, spool or journal at the start."""
     from platemark.gateway import outward
 
@@ -78,7 +77,7 @@ def sign(gateway: Gateway, stop: Event, ready: Callable[[], None]) -> None:
                 stop.wait(min(_LONGEST, _IDLE * 2.0 ** min(failures, 10)))
 
 
-def send(gateway: Gateway, stop: Event, ready: Callable[[], None]) -> None:
+def send(gateway: Gateway, stop: Stop, ready: Callable[[], None]) -> None:
     """The sender of the spool; what a ledger that is away or refuses means is the sender's to say."""
     from platemark.spool.ledger import LedgerDelivery
     from platemark.spool.sender import Sender
@@ -91,7 +90,7 @@ def send(gateway: Gateway, stop: Event, ready: Callable[[], None]) -> None:
         sender.run(partial(_told, sender.traffic, stop, []))
 
 
-def forward(gateway: Gateway, stop: Event, ready: Callable[[], None]) -> None:
+def forward(gateway: Gateway, stop: Stop, ready: Callable[[], None]) -> None:
     """Every object to every PACS."""
     from platemark.gateway import outward
 
@@ -150,7 +149,7 @@ def _watchdog(strikes: Strikes, seconds: float) -> None:
             os._exit(3)
 
 
-def _told(traffic: object, stop: Event, last: list[str], seconds: float) -> bool:
+def _told(traffic: object, stop: Stop, last: list[str], seconds: float) -> bool:
     """Wait; and log why nothing can be sent, once for each reason."""
     error = getattr(traffic, "error", None)
     said = "" if error is None else str(error)
@@ -161,4 +160,4 @@ def _told(traffic: object, stop: Event, last: list[str], seconds: float) -> bool
         elif last:
             log.info("the ledger takes statements again")
         last[:] = [said]
-    return bool(stop.wait(seconds))
+    return stop.wait(seconds)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -21,7 +20,7 @@ _NS = 10**9
 
 
 class SpoolCollector(Collector):
-    """Reads the spool when it is asked, so that it also shows what other processes did to it.
+    """For `registry.register`. Reads the spool when it is asked, so that it also shows what other processes did to it.
 
     `traffic`: of the sender of this process, if it has one; asked from another thread, so a number may be one step old.
     """
@@ -30,10 +29,6 @@ class SpoolCollector(Collector):
         self._spool = spool
         self._traffic = traffic
         self._now = now or spool.now
-
-    def register(self, registry: CollectorRegistry) -> None:
-        """Show this spool in `registry`."""
-        registry.register(self)
 
     def describe(self) -> list[Metric]:
         """Nothing before the first scrape: registering must not read the disk."""

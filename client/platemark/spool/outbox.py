@@ -23,12 +23,13 @@ from platemark.spool import database
 from platemark.spool.errors import SpoolBusyError, SpoolError, SpoolFullError
 from platemark.spool.model import Counts, Entry, Full, State
 
-__all__ = ["CAPACITY", "DAY_NS", "KEEP_NS", "Spool"]
+__all__ = ["CAPACITY", "DATABASE", "DAY_NS", "KEEP_NS", "Spool"]
 
 CAPACITY = 1_000_000
 DAY_NS = 86_400 * 10**9
 KEEP_NS = 30 * DAY_NS
-_DATABASE, _LOCK = "spool.sqlite", "spool.lock"
+DATABASE = "spool.sqlite"
+_LOCK = "spool.lock"
 _PATIENCE = 30.0  # seconds for a transaction of another process
 _POLL = 0.05  # seconds between two looks for room that another process may have made
 _PRUNED = 2_000  # rows that one transaction removes
@@ -54,7 +55,7 @@ class Spool:
             msg = f"capacity at least 1 and keep_ns at least 0, not {capacity} and {keep_ns}"
             raise ValueError(msg)
         self.directory = directory
-        self.path = directory / _DATABASE
+        self.path = directory / DATABASE
         self.capacity = capacity
         self.keep_ns = keep_ns
         self.now = now
@@ -96,12 +97,13 @@ class Spool:
             with self._room:
                 self._room.wait(_POLL)
 
-    def get(self, *, id: bytes | None = None, key: str | None = None) -> Entry | None:
-        """The entry of a statement, by its id or by the key it was put under."""
-        if (id is None) == (key is None):
-            msg = "either id or key"
+    def get(self, *, id: bytes | None = None, key: str | None = None, number: int | None = None) -> Entry | None:
+        """The entry of a statement: by its id, by the key it was put under, or by its number."""
+        given = [(name, value) for name, value in (("id", id), ("key", key), ("number", number)) if value is not None]
+        if len(given) != 1:
+            msg = "one of id, key and number"
             raise ValueError(msg)
-        column, value = ("id", id) if id is not None else ("key", key)
+        ((column, value),) = given
         with self._reading() as connection:
             return next(database.entries(connection, f"WHERE {column} = ?", (value,)), None)
 

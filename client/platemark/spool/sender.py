@@ -29,10 +29,11 @@ from platemark.spool.model import Entry
 from platemark.spool.outbox import Spool
 from platemark.spool.suspects import Suspects
 
-__all__ = ["BATCH", "Did", "Sender", "Traffic", "Wait"]
+__all__ = ["BATCH", "Did", "Sender", "Traffic", "Wait", "at_work"]
 
 BATCH = 256
 MAX_BYTES = 2 * 1024 * 1024  # of one batch; a ledger takes at least this much in one call
+_LOCK = "sender.lock"
 _IDLE = 0.25  # seconds between two looks at an empty spool
 _PRUNE_NS = 3600 * 10**9
 _GIVE_UP = 12  # failures in a row after which `drain` ends
@@ -91,7 +92,7 @@ class Sender:
 
     def __enter__(self) -> Self:
         """Raises SpoolBusyError when another sender serves the spool: two would send out of order."""
-        path = self.spool.directory / "sender.lock"
+        path = self.spool.directory / _LOCK
         with database.sentences(path):
             lock = FileLock(path)
         if not lock.acquire():
@@ -246,6 +247,18 @@ class Sender:
         if self._pruned_ns is None or now - self._pruned_ns >= _PRUNE_NS:
             self.spool.prune()
             self._pruned_ns = now
+
+
+def at_work(spool: Spool) -> bool:
+    """Whether a sender, of this or another process, serves the spool now."""
+    path = spool.directory / _LOCK
+    with database.sentences(path):
+        lock = FileLock(path)
+    try:
+        with lock.held(0.0) as had:
+            return not had
+    finally:
+        lock.close()
 
 
 def _within(entries: list[Entry], most: int) -> list[Entry]:

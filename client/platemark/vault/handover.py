@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from platemark.vault.requesters import Listed
     from platemark.vault.store import OpenVault
 
-__all__ = ["SKEW_NS", "check_asker", "hand_over", "open_asked", "require_custodian"]
+__all__ = ["SKEW_NS", "check_asker", "hand_over", "is_noted", "open_asked", "require_custodian"]
 
 SKEW_NS = 5 * 60 * 10**9
 """How far ahead the asker's clock may be."""
@@ -60,6 +60,16 @@ def open_asked(asked: Request, vault: OpenVault) -> Disclosure:
     return whole.open(*asked.attributes)
 
 
+def is_noted(asked: Request, vault: OpenVault) -> bool:
+    """Whether the vault's writer noted this statement for the root. Raises RequestRefusedError if he noted another."""
+    noted = vault.statement_of(asked.root)
+    if noted is not None and noted != asked.capture.id:
+        raise RequestRefusedError(
+            f"the capture with these attributes is the statement {noted.hex()}, and it names another"
+        )
+    return noted is not None
+
+
 def require_custodian(chain: Chain) -> None:
     """Refuse a key that no ledger lets sign a custody statement. Raises StateError: no state, or another role."""
     state = chain.begin()
@@ -87,6 +97,8 @@ def hand_over(
     """
     if out.exists():
         raise files.FileError(f"{out}: exists already")
+    if not out.parent.is_dir():
+        raise files.FileError(f"{out.parent}: not a directory, so the release could not be written")
     recorded = attributes.commit({"remark": releases.remark(asked)})
     vault.put(recorded)
     # Crash here: the vault holds a remark that no statement commits to, which is harmless.

@@ -1,6 +1,6 @@
 """The release: exactly the attributes that a request asked for, and the custody statement that records it.
 
-Rules L1 to L6 of proto/vault.md. The values prove themselves against the capture's attribute root; the custody statement
+Rules L1 to L5 of proto/vault.md. The values prove themselves against the capture's attribute root; the custody statement
 commits to the request and to the digest of what was handed over, so that neither can be exchanged afterwards.
 """
 

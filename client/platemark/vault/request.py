@@ -1,4 +1,4 @@
-"""The request: who asks for which attributes of which capture, and why, signed by whoever asks. Rules Q1 to Q7 of proto/vault.md.
+"""The request: who asks for which attributes of which capture, and why, signed by whoever asks. Rules Q1 to Q5 of proto/vault.md.
 
 It is a COSE_Sign1 with a content type of its own, so that it can never be taken for a statement, nor a statement for it.
 """

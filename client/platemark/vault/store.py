@@ -1,7 +1,7 @@
-"""The vault on disk: one SQLite database, the public key and the key of the blind index. Rules D1 to D8 of proto/vault.md.
+"""The vault on disk: one SQLite database, the public key and the key of the blind index. Rules D1 to D6 of proto/vault.md.
 
 SQLite, not a file for each disclosure: row and index appear together or not at all, a put costs one fsync of the
-write-ahead log, ten million of 2 kB are one file of 35 GB and not ten million inodes, and it is in the standard library.
+write-ahead log, ten million of 2 kB are one file of 28 GB and not ten million inodes, and it is in the standard library.
 Every commit is synchronous=FULL. The directory must be on a local file system: SQLite's locks and shared memory are not
 made for network shares.
 """
@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from platemark import files
-from platemark.errors import VaultError
+from platemark.errors import PlatemarkError, VaultError
 from platemark.vault import keys
 from platemark.vault.database import connect, erased_at, faults, new_database
-from platemark.vault.sealing import seal, unseal
+from platemark.vault.sealing import MAX_SEALED, seal, unseal
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -99,6 +99,26 @@ class Vault:
                 if added.rowcount:
                     number = added.lastrowid
                     connection.executemany("INSERT INTO tokens VALUES (?, ?)", [(token, number) for token in tokens])
+
+    def link(self, root: bytes, statement_id: bytes) -> None:
+        """Note that the statement with this id (32 bytes) signs `root`, so that a study's evidence can be fetched.
+
+        Nothing secret: the ledger's copy of the statement says the same. On disk when this returns; again changes
+        nothing. Raises VaultError: the root is not here, or is another statement's.
+        """
+        with self._changing() as connection:
+            known = connection.execute("SELECT id FROM statements WHERE root = ?", (root,)).fetchone()
+            if known is not None and known[0] != statement_id:
+                raise VaultError(f"the root {root.hex()} is that of statement {known[0].hex()}")
+            if connection.execute("SELECT 1 FROM disclosures WHERE root = ?", (root,)).fetchone() is None:
+                raise VaultError(f"the disclosure of root {root.hex()} is not in this vault")
+            connection.execute("INSERT OR IGNORE INTO statements VALUES (?, ?)", (root, statement_id))
+
+    def statement_of(self, root: bytes) -> bytes | None:
+        """The id of the statement that signs `root`, as `link` noted it; None if nobody did."""
+        with self._reading() as connection:
+            row = connection.execute("SELECT id FROM statements WHERE root = ?", (root,)).fetchone()
+        return None if row is None else bytes(row[0])
 
     def find(self, *, study: str | None = None, sop_instance: str | None = None) -> list[bytes]:
         """The attribute roots of captures with all of the values given, in the order in which they were put.
@@ -194,7 +214,7 @@ class OpenVault(Vault):
         Raises VaultError: not here, erased, or damaged; VaultFormatError: malformed.
         """
         with self._reading() as connection:
-            row = connection.execute("SELECT sealed FROM disclosures WHERE root = ?", (root,)).fetchone()
+            row = connection.execute(_SEALED, (MAX_SEALED, root)).fetchone()
             erased = erased_at(connection, root)
         if row is None:
             state = "is not in this vault" if erased is None else "was erased from this vault"
@@ -209,18 +229,30 @@ class OpenVault(Vault):
         On return the database file holds it no more: its pages are overwritten and the write-ahead log is emptied. What
         backups, snapshots and the medium itself may still hold is sealed to the private key, which opens it.
         """
+        tokens = self._tokens_of(root)
         with self._changing() as connection:
             known = erased_at(connection, root) is not None
             row = connection.execute("SELECT number FROM disclosures WHERE root = ?", (root,)).fetchone()
             if row is not None:
-                connection.execute("DELETE FROM tokens WHERE number = ?", row)
+                if tokens is None:  # not known, so every token is looked at: seconds for millions of captures
+                    connection.execute("DELETE FROM tokens WHERE number = ?", row)
+                for token in tokens or ():
+                    connection.execute("DELETE FROM tokens WHERE token = ? AND number = ?", (token, *row))
                 connection.execute("DELETE FROM disclosures WHERE number = ?", row)
+                connection.execute("DELETE FROM statements WHERE root = ?", (root,))
                 connection.execute("INSERT INTO erased VALUES (?, ?)", (root, self._clock()))
         # Crash here: nobody finds it any more, and the write-ahead log holds the sealed bytes until they are overwritten;
         # erasing again ends it.
         if row is not None or known:
             self._empty_log()
         return row is not None or known
+
+    def _tokens_of(self, root: bytes) -> set[bytes] | None:
+        """The tokens of what is kept; None when it cannot be opened, which is no reason to keep it."""
+        try:
+            return self._tokens(self.get(root))
+        except PlatemarkError:
+            return None
 
     def _empty_log(self) -> None:
         with self._reading() as connection:
@@ -233,6 +265,8 @@ class OpenVault(Vault):
 
 
 _BY_TOKEN = "SELECT number FROM tokens WHERE token = ?"  # noqa: S105 - of the blind index
+# One that is too long to be a sealed disclosure is not read into memory.
+_SEALED = "SELECT CASE WHEN length(sealed) <= ? THEN sealed END FROM disclosures WHERE root = ?"
 _ROOT = "SELECT root FROM disclosures WHERE number = ?"
 _PAGE = "SELECT number, root FROM disclosures WHERE number > ? ORDER BY number LIMIT 1000"
 
