@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -129,7 +130,8 @@ def acknowledged(port: int, paths: Sequence[Path], done: list[str]) -> None:
     except RuntimeError:
         return  # the association broke in between
     finally:
-        association.join(10)
+        if association.is_alive():
+            association.join(10)
         if connection is not None:
             connection.close()  # which pynetdicom leaves open when the peer is gone
 
@@ -171,6 +173,41 @@ def test_what_was_acknowledged_survives_a_kill(require: Require, live: Live, tmp
                 until(lambda: journal.waiting() == (0, 0) or None, "an empty objects/")
         assert set(done) <= {path.name.partition(".")[2] for path in pacs.files()}
     assert in_order(site, live, 60)
+
+
+def _some(done: list[str], enough: int, sender: threading.Thread) -> None:
+    until(lambda: len(done) >= enough or not sender.is_alive() or None, "some objects")
+
+
+@pytest.mark.soak
+def test_kills_at_any_moment_lose_nothing(require: Require, live: Live, tmp_path: Path) -> None:
+    """A send of 200 objects that is killed again and again, at random moments: everything is in ledger and PACS once."""
+    require("storescp")
+    paths = numbered(tmp_path / "images", 200)
+    draw = random.Random(4)
+    with storescp(tmp_path / "pacs", "+B", "+xa") as pacs:
+        places = [{"name": "main", "address": f"127.0.0.1:{pacs.port}", "ae_title": pacs.aet}]
+        site = enrolled(live, tmp_path / "site", mode="inline", pacs=places)
+        known: set[str] = set()
+        for _ in range(20):
+            running = site.start()
+            done: list[str] = []
+            start = draw.randrange(0, 190)
+            sender = threading.Thread(target=acknowledged, args=(running.port, paths[start:], done))
+            sender.start()
+            enough = draw.randrange(0, 30)
+            _some(done, draw.randrange(0, 30), sender)
+            running.kill()
+            sender.join(60)
+            known.update(done)
+        with site.running() as again:
+            rest: list[str] = []
+            acknowledged(again.port, paths, rest)
+            assert len(rest) == 200
+            with closing(site.spool()) as spool:
+                until(lambda: spool.counts().acknowledged == 200 or None, "200 logged statements")
+            until(lambda: len(pacs.files()) == 200 or None, "200 objects in the PACS")
+    assert in_order(site, live, 200)
 
 
 def test_images_flow_while_the_ledger_is_away(require: Require, place: Place, tmp_path: Path) -> None:
