@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 
 from peers.dcmtk import PROPOSE, run, storescu
-from platemark.gateway._setting import ConfigError
 from platemark.gateway.journal import Journal, JournalError, Received
 from platemark.gateway.pressure import Pressure
 from platemark.gateway.receiver import Receiver, Tally
@@ -643,9 +642,3 @@ def test_large_objects_arrive_whole_over_tls(tmp_path: Path, tls: Tls) -> None:
         assert store(association, content) == 0
         association.release()
         assert data_set(scp.received()[0].path) == content
-
-
-def test_settings_are_checked_together(tmp_path: Path) -> None:
-    """A changed setting is checked as a new one is."""
-    with receiving(tmp_path) as scp, pytest.raises(ConfigError, match="networks"):
-        _ = replace(scp.receiver._gateway, receive=Receive(networks=()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,20 @@ def test_objects_are_signed_in_the_order_of_their_arrival(bench: Bench) -> None:
     assert [each.seq for each in made] == list(range(39))
     assert [each.payload["captured"] for each in made] == [number * 10**9 for number in range(1, 40)]
     assert [each.prev for each in made] == [None, *(each.id for each in made[:-1])]
+
+
+def test_the_sender_is_bound_into_the_statement(bench: Bench) -> None:
+    """The identity of its certificate and its AE title are opened by the vault alone, each by itself."""
+    made = replace(kept(bench.directory / "objects", CT), certificate="spiffe://hospital.test/ct1", calling="CT7")
+    bench.journal.add(made)
+    bench.line().step()
+    (signed,) = bench.statements()
+    root = signed.payload["attributes"]
+    assert isinstance(root, bytes)
+    with OpenVault(bench.directory / "vault", bench.recipient) as vault:
+        opened = vault.get(root).open("sender_identity", "sender_ae_title").verified(root)
+    assert opened == {"sender_identity": "spiffe://hospital.test/ct1", "sender_ae_title": "CT7"}
+    assert b"spiffe" not in signed.raw
 
 
 POINTS = ("vault", "reserve", "sign", "spool before", "spool after", "journal before", "journal after")

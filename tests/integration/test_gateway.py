@@ -17,7 +17,7 @@ from integration.gateway_process import Running, Site, until
 from integration.live import Live, Place
 from objects import source
 from pydicom import dcmread
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 from pynetdicom import AE, build_context
 
 from peers.dcmtk import PROPOSE, storescp, storescu
@@ -104,7 +104,7 @@ def numbered(directory: Path, count: int) -> list[Path]:
     image.PixelData = image.PixelData[:512]
     paths = []
     for number in range(count):
-        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"1.2.826.0.1.3680043.10.{number + 1}"
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = UID(f"1.2.826.0.1.3680043.10.{number + 1}")
         path = directory / f"{number:04}.dcm"
         image.save_as(path)
         paths.append(path)
@@ -195,7 +195,6 @@ def test_kills_at_any_moment_lose_nothing(require: Require, live: Live, tmp_path
             start = draw.randrange(0, 190)
             sender = threading.Thread(target=acknowledged, args=(running.port, paths[start:], done))
             sender.start()
-            enough = draw.randrange(0, 30)
             _some(done, draw.randrange(0, 30), sender)
             running.kill()
             sender.join(60)

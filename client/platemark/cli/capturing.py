@@ -1,7 +1,7 @@
 """Signing images and submitting statements: the work behind `sign`, `submit` and `capture`, without options or output.
 
 Nothing is lost by a crash: the disclosure is on disk before the chain's state, the state before the signature, the statement
-before it is sent; what was interrupted between the last two is gone on with, and sending a statement again is safe.
+before it is sent; what was interrupted is gone on with, and sending a statement again is safe.
 """
 
 from __future__ import annotations

@@ -34,9 +34,8 @@ class GatewayMetrics(Tally):
 
     def __init__(self) -> None:
         own = self.registry = CollectorRegistry()
-        self._associations = Counter(
-            "platemark_gateway_associations", "Associations that were accepted.", ["calling"], registry=own
-        )
+        # Without their titles: anybody could make up a new one for each association.
+        self._associations = Counter("platemark_gateway_associations", "Associations that were accepted.", registry=own)
         self._away = Counter(
             "platemark_gateway_turned_away", "Connections and associations that were refused.", ["reason"], registry=own
         )
@@ -52,9 +51,9 @@ class GatewayMetrics(Tally):
             registry=own,
         )
 
-    def accepted(self, association: str, /) -> None:
+    def accepted(self) -> None:
         """See `Tally`."""
-        self._associations.labels(association).inc()
+        self._associations.inc()
 
     def turned_away(self, reason: str, /) -> None:
         """See `Tally`."""

@@ -34,7 +34,6 @@ _STEADY = 60.0  # seconds after which a part counts as having started well
 _LONGEST = 30.0  # seconds between two starts
 _PATIENCE = 30.0  # seconds that a part may take to end
 _LOCK_PAUSE = 0.2
-_NICE = 10
 _LOG = logging.getLogger("platemark.gateway")
 
 
@@ -60,11 +59,12 @@ class Stop:
 class Part:
     """One process and its successors. Owned by one thread; the properties may be read by others.
 
-    spawn, not fork: the receiver has threads.
+    spawn, not fork: the receiver has threads. `nice`: how far it gives way to others where there are few processors.
     """
 
-    def __init__(self, name: str, work: Work, gateway: Gateway) -> None:
+    def __init__(self, name: str, work: Work, gateway: Gateway, *, nice: int = 0) -> None:
         self.name = name
+        self._nice = nice
         self.starts = 0
         self._work = work
         self._gateway = gateway
@@ -137,7 +137,7 @@ class Part:
         told, self._tell = self._context.Pipe(duplex=False)
         self._said, say = self._context.Pipe(duplex=False)
         self._process = self._context.Process(
-            target=_run, args=(self.name, self._work, self._gateway, told, say), name=self.name
+            target=_run, args=(self.name, self._work, self._gateway, self._nice, (told, say)), name=self.name
         )
         self._process.start()
         # Ours go, so that the pipes end with the processes that hold the others.
@@ -153,12 +153,14 @@ class Part:
         self._tell = self._said = None
 
 
-def _run(name: str, work: Work, gateway: Gateway, told: Connection, say: Connection) -> None:
+def _run(name: str, work: Work, gateway: Gateway, nice: int, pipes: tuple[Connection, Connection]) -> None:
     """In the new process. A Ctrl-C or a signal to the group is the gateway's to handle; its death ends us."""
+    told, say = pipes
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     logs.configure()
-    _give_way()
+    if nice and hasattr(os, "nice"):
+        os.nice(nice)
     stop = Stop(told)
     lock = FileLock(gateway.state_dir / f"{name}.lock")
 
@@ -178,12 +180,6 @@ def _run(name: str, work: Work, gateway: Gateway, told: Connection, say: Connect
     finally:
         with suppress(OSError):
             lock.close()
-
-
-def _give_way() -> None:
-    """Where there are few processors, what listens to modalities comes first: all else can be made up for."""
-    if hasattr(os, "nice"):
-        os.nice(_NICE)
 
 
 def _reason(error: Exception) -> str:

@@ -45,8 +45,8 @@ _LOG = logging.getLogger("platemark.gateway.receive")
 class Tally:
     """What the receiver tells its metrics. The methods are called by many threads."""
 
-    def accepted(self, association: str, /) -> None:
-        """An association with this calling AE title."""
+    def accepted(self) -> None:
+        """An association."""
 
     def turned_away(self, reason: str, /) -> None:
         """A connection or an association was refused."""
@@ -178,7 +178,8 @@ class Receiver:
         association.kill()
 
     def _established(self, event: Event) -> None:
-        self._tally.accepted(event.assoc.requestor.ae_title)
+        del event
+        self._tally.accepted()
 
     def _closed(self, event: Event) -> None:
         """The connection has ended, however: nothing half-received stays, and nobody waits for a request any more."""

@@ -106,7 +106,8 @@ def _receiver(gateway: Gateway, journal: Journal, metrics: GatewayMetrics, commi
 
 
 def _parts(gateway: Gateway) -> list[Part]:
-    parts = [Part("sign", work.sign, gateway)]
+    # What hashes gives way to what listens: it can be made up for.
+    parts = [Part("sign", work.sign, gateway, nice=10)]
     if gateway.ledger is not None:
         parts.append(Part("send", work.send, gateway))
     if gateway.destinations:
