@@ -30,7 +30,7 @@ from platemark.rungs import SHA256
 
 Require = Callable[[str], Path]
 OBJECTS = 200
-KILLS = 40 if SOAK else 3
+KILLS = 20 if SOAK else 2
 
 
 def kill_all(running: Running) -> None:
