@@ -7,15 +7,21 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from commands import platemark
 from integration.gateway_process import Running, Site, until
 from integration.test_commitment import Modality, ask, of
+from integration.test_worklist import item
 from objects import CT, IMAGES, data_set, kept
 
-from peers.dcmtk import Storage, storescp
+from peers.dcmtk import Storage, storescp, wlmscpfs
 from peers.orthanc import orthanc
+from platemark import statement
+from platemark.capture import measure
 from platemark.gateway.calling import Peer
 from platemark.gateway.journal import Received
 from platemark.gateway.line import Line
+from platemark.gateway.worklist import REMARK
+from platemark.vault import OpenVault
 
 Require = Callable[[str], Path]
 
@@ -145,3 +151,54 @@ def test_a_modality_hears_of_commitment_across_a_crash(require: Require, tmp_pat
                 until(lambda: modality.reports or None, "a report")
         assert [each.committed for each in modality.reports] == [(of(sent[0]),)]
         assert pacs.sop_instances() == [sent[0].sop_instance]
+
+
+def test_the_operator_sees_and_retries_what_was_refused(require: Require, tmp_path: Path) -> None:
+    """An object that the PACS refuses for good is listed with its reason, and sent again when the operator says so."""
+    require("storescp")
+    (tmp_path / "source").mkdir()
+    sent = [kept(tmp_path / "source", "MR_small_RLE.dcm", number=1)]
+    with storescp(tmp_path / "pacs", "+B", "+xi") as pacs:
+        site = inline(tmp_path / "site", pacs.port, pacs.aet)
+        with site.running() as running:
+            send(running, sent)
+            until(
+                lambda: True if running.shows("platemark_gateway_undeliverable_objects") else None, "a refused object"
+            )
+        ran = platemark("gateway", "--config", site.config, "--refused", "--json")
+        (row,) = ran.json()["refused"]
+        assert (ran.code, row["pacs"], row["sop_instance"]) == (0, "main", sent[0].sop_instance)
+        assert row["reason"].startswith("not-accepted: ")
+        assert "not-accepted" in platemark("gateway", "--config", site.config, "--refused").out
+    assert platemark("gateway", "--config", site.config, "--retry", "mian").code == 2
+    with storescp(tmp_path / "mended", "+B", "+xa") as pacs:
+        site.settings["pacs"][0]["address"] = f"127.0.0.1:{pacs.port}"
+        with site.running():
+            assert platemark("gateway", "--config", site.config, "--retry", "main", "--json").json()["retried"] is True
+            until(lambda: pacs.files() or None, "the object in the PACS")
+        assert stored(pacs) == sums(sent)
+
+
+def test_the_technologist_of_the_worklist_is_in_the_vault(require: Require, tmp_path: Path) -> None:
+    """An object without an operator is recorded with the name of the worklist, marked as stated there."""
+    require("wlmscpfs")
+    (tmp_path / "source").mkdir()
+    source = kept(tmp_path / "source", CT, number=1)
+    accession = measure(source.path).attributes
+    with wlmscpfs(tmp_path / "worklist") as worklist:
+        entry = item("", "Roe^Robin", study=str(accession["study_instance_uid"]), patient=str(accession["patient_id"]))
+        worklist.add("one", entry)
+        site = Site(
+            tmp_path / "site",
+            settings={"worklist": {"address": f"127.0.0.1:{worklist.port}", "ae_title": worklist.aet}},
+        )
+        with site.running() as running:
+            send(running, [source])
+            running.captured(1)
+    with closing(site.spool()) as spool:
+        (entry_in_spool,) = spool.pending(10)
+    root = statement.decode(entry_in_spool.raw).payload["attributes"]
+    assert isinstance(root, bytes)
+    with OpenVault(site.state / "vault", site.recipient) as vault:
+        values = vault.get(root).values
+    assert (values["technologist"], values["remark"]) == ("Roe^Robin", REMARK)

@@ -1,16 +1,17 @@
-"""The file of the journal: its tables, and how it is opened."""
+"""The file of the journal: its tables; and how every file of the gateway's state is opened, read and changed."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from platemark.errors import PlatemarkError
 
-__all__ = ["VERSION", "JournalError", "open_journal", "open_state", "sentences"]
+__all__ = ["JOURNAL", "VERSION", "JournalError", "StateFile", "sentences"]
 
 _WAIT = 30.0  # seconds that a change waits for another process
 _APPLICATION = 0x504D474A  # "PMGJ"
@@ -57,6 +58,8 @@ CREATE INDEX delivery_waiting ON delivery (destination, number) WHERE state = 'w
 CREATE INDEX delivery_sent ON delivery (destination, number) WHERE state = 'sent';
 CREATE INDEX delivery_never ON delivery (destination) WHERE state = 'never';
 """
+JOURNAL = (_APPLICATION, _SCHEMA, "the journal of a gateway")
+"""What a journal is to `StateFile`."""
 
 
 class JournalError(PlatemarkError):
@@ -65,16 +68,43 @@ class JournalError(PlatemarkError):
     code = "journal"
 
 
-def open_journal(path: Path) -> sqlite3.Connection:
-    """A connection to the journal, which is made if it is not there."""
-    return open_state(path, _APPLICATION, _SCHEMA, "the journal of a gateway")
+class StateFile:
+    """A file of the gateway's state at `path`, made with these tables if it is not there.
 
-
-def open_state(path: Path, application: int, schema: str, what: str) -> sqlite3.Connection:
-    """A connection to a file of the gateway's state with these tables, made if it is not there.
-
-    `application` is its application id, `what` names it when the file turns out to be another one.
+    `application` is its application id, `what` names it when the file turns out to be another one. Safe to share between
+    threads; any number of processes. Raises JournalError, as everything does that works on it.
     """
+
+    def __init__(self, path: Path, application: int, schema: str, what: str) -> None:
+        self.path = path
+        self._lock = threading.Lock()  # owns _connection: one connection, one caller at a time
+        with sentences(path):
+            self._connection = _open(path, application, schema, what)
+
+    def close(self) -> None:
+        """Let go of the file; what was done stays done."""
+        with self._lock:
+            self._connection.close()
+
+    def _rows(self, query: str, values: tuple[object, ...]) -> list[sqlite3.Row]:
+        with self._lock, sentences(self.path):
+            return self._connection.execute(query, values).fetchall()
+
+    @contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: on disk when the block is left, undone when it raises."""
+        with self._lock, sentences(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+
+def _open(path: Path, application: int, schema: str, what: str) -> sqlite3.Connection:
     if not path.exists():
         _create(path, schema)
     connection = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)

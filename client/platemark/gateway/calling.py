@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
     from pynetdicom.presentation import PresentationContext
 
-__all__ = ["MAX_PDU", "Peer", "PeerError", "associate", "end", "send_whole_messages"]
+__all__ = ["MAX_PDU", "NOT_ACCEPTED", "Peer", "PeerError", "associate", "end", "send_whole_messages"]
 
 MAX_PDU = 131_072
 """Bytes of the largest PDU that we send or ask for. The default of 16 KiB halves the throughput."""
+NOT_ACCEPTED = "not-accepted"
+"""The name when the peer would have an association, and none of its presentation contexts."""
 _AHEAD = 16  # PDUs that wait for the socket
 _LOOK_S = 0.2  # how often a full queue asks whether the connection is still there
 
@@ -44,7 +46,7 @@ _config.STORE_SEND_CHUNKED_DATASET = True
 
 
 class PeerError(PlatemarkError):
-    """An association that was not made: `name` is a stable word (unreachable, rejected, aborted)."""
+    """An association that was not made: `name` is a stable word (unreachable, rejected, aborted, NOT_ACCEPTED)."""
 
     code = "peer"
 
@@ -248,6 +250,9 @@ def _refused(peer: Peer, made: Association, *, connected: bool) -> PeerError:
         answer = made.acceptor.primitive
         reason = f"{answer.result_str}, {answer.reason_str}" if answer is not None else "no reason given"
         return PeerError("rejected", f"{peer} rejects the association: {reason}")
+    accepted = made.acceptor.primitive
+    if accepted is not None and accepted.result == 0:
+        return PeerError(NOT_ACCEPTED, f"{peer} accepts nothing of what was proposed")
     if not connected:
         return PeerError("unreachable", f"{peer}: nobody takes the connection")
     return PeerError("aborted", f"{peer} ended the connection, or did not answer, during the negotiation")

@@ -7,15 +7,13 @@ N-ACTION is answered with success only after `request` returned, so that a resta
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from platemark.gateway._commitment_sets import Failure, Reference, Report, new_transaction
-from platemark.gateway._journal_file import VERSION, JournalError, open_state, sentences
+from platemark.gateway._journal_file import VERSION, JournalError, StateFile
 from platemark.gateway._rows import Delivery
 
 __all__ = ["COMMITTED", "Commitments", "FullError", "Request", "Requester"]
@@ -103,23 +101,15 @@ class Request:
         )
 
 
-class Commitments:
+class Commitments(StateFile):
     """The file at `path`, made if it is not there. Safe to share between threads; any number of processes.
 
     `now` gives Unix nanoseconds. Every method raises JournalError.
     """
 
     def __init__(self, path: Path, *, now: Callable[[], int] = time.time_ns) -> None:
-        self.path = path
+        super().__init__(path, _APPLICATION, _SCHEMA, "the storage commitments of a gateway")
         self._now = now
-        self._lock = threading.Lock()  # owns _connection: one connection, one caller at a time
-        with sentences(path):
-            self._connection = open_state(path, _APPLICATION, _SCHEMA, "the storage commitments of a gateway")
-
-    def close(self) -> None:
-        """Let go of the file."""
-        with self._lock:
-            self._connection.close()
 
     # --- requests of modalities ---
 
@@ -223,8 +213,6 @@ class Commitments:
         with self._change() as connection:
             connection.execute("DELETE FROM ask WHERE asked_ns < ?", (before_ns,))
 
-    # --- one connection, one caller at a time ---
-
     def _built(self, row: sqlite3.Row) -> Request:
         rows = self._rows("SELECT * FROM reference WHERE number = ? ORDER BY position", (row["number"],))
         return Request(
@@ -236,19 +224,3 @@ class Commitments:
             references=tuple(Reference(each["sop_class"], each["sop_instance"]) for each in rows),
             outcomes=tuple(each["outcome"] for each in rows),
         )
-
-    def _rows(self, query: str, values: tuple[object, ...]) -> list[sqlite3.Row]:
-        with self._lock, sentences(self.path):
-            return self._connection.execute(query, values).fetchall()
-
-    @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, sentences(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise

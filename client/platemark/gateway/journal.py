@@ -8,15 +8,12 @@ where the destination has to commit. `retry_*` are an operator's word, `not_comm
 
 from __future__ import annotations
 
-import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from platemark.gateway import _rows
-from platemark.gateway._journal_file import JournalError, open_journal, sentences
+from platemark.gateway._journal_file import JOURNAL, JournalError, StateFile
 from platemark.gateway._rows import RECEIVED, Capture, Counts, Delivery, DeliveryState, Received, Standing
 
 __all__ = ["Capture", "Counts", "Delivery", "DeliveryState", "Journal", "JournalError", "Received", "Standing"]
@@ -32,7 +29,7 @@ _SETTLED = (
 )
 
 
-class Journal:
+class Journal(StateFile):
     """The journal at `path`, made if it is not there. Safe to share between threads; any number of processes.
 
     `destinations` are the names of the peers that every object added from now on has to reach; empty in mode `copy`.
@@ -40,17 +37,9 @@ class Journal:
     """
 
     def __init__(self, path: Path, *, destinations: Sequence[str] = (), now: Callable[[], int] = time.time_ns) -> None:
-        self.path = path
+        super().__init__(path, *JOURNAL)
         self._destinations = tuple(destinations)
         self._now = now
-        self._lock = threading.Lock()  # owns _connection: one connection, one caller at a time
-        with sentences(path):
-            self._connection = open_journal(path)
-
-    def close(self) -> None:
-        """Let go of the file; what was done stays done."""
-        with self._lock:
-            self._connection.close()
 
     def add(self, received: Received) -> None:
         """A new object. Call it once the file is durable under its path, and answer the modality after it returned."""
@@ -131,7 +120,7 @@ class Journal:
         """It did not take it: `again` waits until `not_before_ns` (Unix), else it is kept and named to the operator."""
         self._deliver(
             "UPDATE delivery SET state = ?, attempts = attempts + 1, reason = ?, not_before_ns = ?",
-            (DeliveryState.WAITING if again else DeliveryState.NEVER, reason, not_before_ns),
+            (DeliveryState.WAITING if again else DeliveryState.NEVER, reason, not_before_ns if again else 0),
             object_id,
             destination,
         )
@@ -168,6 +157,10 @@ class Journal:
         self._deliver(
             "UPDATE delivery SET state = 'waiting', not_before_ns = 0", (), object_id, destination, state="never"
         )
+
+    def refused(self, destination: str, limit: int) -> list[Delivery]:
+        """What this destination has refused for good, in the order of arrival."""
+        return self._due(destination, "never", limit)
 
     def find(self, sop_class: str, sop_instance: str) -> list[Standing]:
         """All objects of that class and instance which the journal still knows, the newest first."""
@@ -274,20 +267,3 @@ class Journal:
                 )
             )
         return found
-
-    def _rows(self, query: str, values: tuple[object, ...]) -> list[sqlite3.Row]:
-        with self._lock, sentences(self.path):
-            return self._connection.execute(query, values).fetchall()
-
-    @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        """One transaction: on disk when the block is left, undone when it raises."""
-        with self._lock, sentences(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise

@@ -12,7 +12,7 @@ from pynetdicom.pdu_primitives import A_ABORT
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # made when the module is loaded
 
 from platemark.gateway.answers import Answer, Outcome, judge
-from platemark.gateway.calling import Peer, PeerError, associate, end
+from platemark.gateway.calling import NOT_ACCEPTED, Peer, PeerError, associate, end
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -69,6 +69,8 @@ class Line:
             return Answer(Outcome.NEVER, _UNREADABLE, str(error))
         except PeerError as error:
             self.close()
+            if error.name == NOT_ACCEPTED:
+                return Answer(Outcome.NEVER, NOT_ACCEPTED, error.reason)
             return Answer(Outcome.AGAIN, error.name, error.reason, of_object=False)
         return answer
 
@@ -83,7 +85,7 @@ class Line:
         association = self._open(pair)
         if pair not in self._accepted:
             reason = f"{self.peer} accepts no objects of SOP class {pair[0]} in transfer syntax {pair[1]}"
-            return Answer(Outcome.NEVER, "not-accepted", reason)
+            return Answer(Outcome.NEVER, NOT_ACCEPTED, reason)
         self._gave_up = False
         self._message = self._message % 65_535 + 1
         try:
