@@ -181,6 +181,7 @@ class Messages(DIMSEServiceProvider):
     def _complete(self, message: DIMSEMessage) -> None:
         """Hand the message over to whoever serves it."""
         if self._arrival is not None:
+            self._arrival.finish()
             self._arrived[self._arrival.path] = self._arrival
             self._arrival = None
         if isinstance(self.dul.socket, Socket):

@@ -1,7 +1,7 @@
 """One object while it arrives: straight to its file in objects/, chunk by chunk, never whole in memory.
 
 The file has its final name from the start. A file without a row in the journal was never acknowledged, and the next start
-removes it; so nothing needs to be renamed, and the directory is synced while the data set is still on its way.
+removes it; so nothing needs to be renamed, and file and directory are synced together, which a disk does at once.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,12 +48,11 @@ class Arrival:
         self._limit = limit
         self._background = background
         self._descriptor: int | None = None
-        self._named: Future[None] | None = None
+        self._syncing: tuple[Future[None], ...] = ()
 
     def open(self) -> None:
         """Make the file. Raises OSError."""
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-        self._named = self._background.submit(_sync, self.path.parent)
         envelope = self.envelope
         header = part10_header(
             sop_class=envelope.sop_class,
@@ -92,19 +91,27 @@ class Arrival:
             self.size += len(data)
         return self.size <= self._limit
 
+    def finish(self) -> None:
+        """All of it has come: begin to make file and name durable, in the background."""
+        if self.refused is None and self._descriptor is not None:
+            self._syncing = (
+                self._background.submit(os.fsync, self._descriptor),
+                self._background.submit(_sync, self.path.parent),
+            )
+
     def keep(self) -> None:
         """The file and its name are on disk when this returns. Raises OSError.
 
         Crash before the journal has its row: the sender has had no answer, sends again, and this file is removed.
         """
-        assert self._descriptor is not None
-        assert self._named is not None
-        os.fsync(self._descriptor)
+        assert self._syncing
+        for each in self._syncing:
+            each.result()
         self._close()
-        self._named.result()
 
     def discard(self) -> None:
         """Remove what there is; as often as one likes."""
+        wait(self._syncing)  # the descriptor is in use until then
         self._close()
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)

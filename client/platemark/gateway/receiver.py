@@ -107,7 +107,7 @@ class Receiver:
             idle_time=receive.idle_time,
             connections=gateway.limits.associations + 8,
         )
-        self._background = ThreadPoolExecutor(4, thread_name_prefix="sync")
+        self._background = ThreadPoolExecutor(8, thread_name_prefix="sync")
         self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL,), name="receive", daemon=True)
 
     @property
