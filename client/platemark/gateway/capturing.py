@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from platemark.capture import Limits, measure
 from platemark.capture._faults import MalformedError
-from platemark.capture._source import hashing_tails, open_regular
+from platemark.capture._source import CHUNK, open_regular
 from platemark.capture.dicom import MEDIA, dataset_digester, read_file_meta
 from platemark.errors import CaptureError
 from platemark.rungs import Measurement
@@ -49,8 +49,9 @@ def bare_measurement(path: Path) -> Measurement:
         try:
             meta = read_file_meta(file, facts.st_size)
             digester = dataset_digester(meta)
-            with hashing_tails(file, facts.st_size, [(digester, meta.data_set_offset)]) as finish:
-                finish()
+            file.seek(meta.data_set_offset)
+            while chunk := file.read(CHUNK):
+                digester.update(chunk)
         except MalformedError as error:
             raise CaptureError(path, str(error)) from None
         except OSError as error:
