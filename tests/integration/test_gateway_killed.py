@@ -125,6 +125,7 @@ def archive(pacs: str, directory: Path, sent: list[Received]) -> Iterator[tuple[
             assert served.sop_instances() == sorted(each.sop_instance for each in sent)
 
 
+@pytest.mark.timeout(300)  # twenty seconds on a machine that has nothing else to do
 @pytest.mark.parametrize("case", [*CASES, *(pytest.param(each, marks=pytest.mark.soak) for each in SOAKED)], ids=str)
 def test_what_was_acknowledged_is_in_pacs_and_ledger_once(
     require: Require, live: Live, tmp_path: Path, case: Case
