@@ -25,6 +25,7 @@ PlatemarkError                 the root; `str()` is one sentence for a person, `
 │   ├── NotAnImageError        it is not a file of a kind that platemark captures
 │   ├── DecodeError            it is one, and its pixels cannot be decoded
 │   └── DecoderMissingError    it is one, and the package that decodes it is not installed
+├── DicomSignatureError        a DICOM object that cannot be signed, or whose signatures cannot be read
 └── RpcError                   a call to a ledger failed (platemark.rpc)
 
 A programmer's mistake is a TypeError, ValueError or RuntimeError and is never caught as one of these.
@@ -46,6 +47,7 @@ __all__ = [
     "CoseError",
     "DecodeError",
     "DecoderMissingError",
+    "DicomSignatureError",
     "EvidenceError",
     "FormatError",
     "KeyFileError",
@@ -221,6 +223,12 @@ class DecoderMissingError(CaptureError):
     def __reduce__(self) -> tuple[Callable[[], DecoderMissingError], tuple[()]]:
         """How a process pool sends it: `extra` has to be named."""
         return partial(DecoderMissingError, self.path, self.reason, extra=self.extra), ()
+
+
+class DicomSignatureError(PlatemarkError):
+    """A DICOM object that cannot be signed, or whose signatures cannot be read; the sentence names it and the reason."""
+
+    code = "dicom-signature"
 
 
 class RpcError(PlatemarkError):

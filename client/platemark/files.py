@@ -10,7 +10,7 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -51,13 +51,13 @@ def read(path: Path, *, limit: int, pipe: bool = False) -> bytes:
     return data
 
 
-def replace(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Put `data` at `path`, whatever is there. Raises FileError."""
+def replace(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o644) -> None:
+    """Put `data`, or the pieces that it comes in, at `path`, whatever is there. Raises FileError, and what pieces raise."""
     _put(path, data, mode, os.replace)
 
 
-def create(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Put `data` at `path`, where nothing may be yet. Raises FileError."""
+def create(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o644) -> None:
+    """Put `data`, or the pieces that it comes in, at `path`, where nothing may be yet. Raises as `replace` does."""
     if os.path.lexists(path):
         raise FileError(f"{path}: exists already")
     _put(path, data, mode, _move_new)
@@ -76,13 +76,13 @@ def _move_new(source: Path, target: Path) -> None:
         source.unlink()
 
 
-def _put(path: Path, data: bytes, mode: int, move: _Move) -> None:
+def _put(path: Path, data: bytes | Iterable[bytes], mode: int, move: _Move) -> None:
     # The name is random, so that two writers never share one; the mode is set before the first byte is in the file.
     beside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
     try:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            file.writelines((data,) if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         # Crash before this line: a stray .tmp file, and the old content. After it: the new content.

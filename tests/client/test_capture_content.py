@@ -232,3 +232,20 @@ def test_an_object_without_a_stream_has_no_content(tmp_path: Path, data: bytes, 
     assert (measurement.uncomputed, "pixels" in measurement.digests) == (frozenset(), True)
     kept = measure(tmp_path / "image.dcm", tolerant=True)
     assert kept.uncomputed == (frozenset() if "order" in reason else {"content"})
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        dicom({0x00041130: ("CS", b"SET1"), 0x00080005: ("CS", text("ISO_IR 100"))}),
+        dicom({0x00041130: ("CS", b"SET1")}, syntax=IMPLICIT),
+        dicom({0xFFFCFFFC: ("OB", bytes(2))}),
+        dicom({0x00100010: ("UN", text("Doe^Jane"))}),
+    ],
+    ids=["directory", "implicit directory", "padding", "unknown"],
+)
+def test_an_object_of_which_nothing_is_covered_has_no_content(tmp_path: Path, data: bytes) -> None:
+    """Two directories must not match because nothing of either is signable."""
+    measurement = _measured(tmp_path, data)
+    assert ("content" in measurement.digests, measurement.uncomputed) == (False, frozenset())
+    assert "MAC byte stream" in measurement.absent["content"]

@@ -1,4 +1,4 @@
-"""DICOM: the three rungs, against an independent slow reference, real pairs of transcodes and generated pixels."""
+"""DICOM: `file`, `dataset` and `pixels`, against an independent slow reference, real pairs of transcodes and generated pixels."""
 
 import hashlib
 import itertools

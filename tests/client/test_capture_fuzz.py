@@ -9,7 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_writers import DEFLATED, EXPLICIT, IMPLICIT, RLE, dicom, element, image_elements, png, text, tiff
+from capture_writers import (
+    DEFLATED,
+    EXPLICIT,
+    IMPLICIT,
+    RLE,
+    dicom,
+    element,
+    encapsulated,
+    file_meta,
+    image_elements,
+    png,
+    text,
+    tiff,
+)
 from platemark.capture import Limits, measure
 from platemark.capture._exif import segment_attributes
 from platemark.capture._faults import MalformedError, UndefinedRungError
@@ -30,6 +43,18 @@ def _object(syntax: str) -> bytes:
         0x00200037: ("DS", text("1\\0\\0\\0\\1\\0")),
     }
     return dicom(elements, syntax=syntax)
+
+
+def _compressed() -> bytes:
+    """Two frames in three fragments, with an icon in fragments before them."""
+    elements = image_elements(b"", rows=4, columns=4, frames=2, allocated=8)
+    del elements[0x7FE00010]
+    icon = element(0x7FE00010, "OB", encapsulated([b"\xff\xd8ic\xff\xd9"]), length=0xFFFFFFFF)
+    item = element(0xFFFEE000, "UN", icon, syntax=IMPLICIT)
+    elements[0x00880200] = ("SQ", item)
+    frames = encapsulated([b"\xff\xd8ab", b"cd\xff\xd9", b"\xff\xd8efgh\xff\xd9"], table=bytes(4) + b"\x18\0\0\0")
+    head = dicom(elements)[len(file_meta(EXPLICIT)) :]
+    return file_meta("1.2.840.10008.1.2.4.50") + head + element(0x7FE00010, "OB", frames, length=0xFFFFFFFF)
 
 
 @st.composite
@@ -59,9 +84,11 @@ def _survives(path: Path, data: bytes, *, pixels: bool) -> None:
             continue
         assert "file" in measurement.digests
         assert {"pixels"} <= set(measurement.digests) | set(measurement.absent)
+        framed = bool({"pixels", "codestream"} & set(measurement.digests))
+        assert (framed, measurement.frames or 0) == (bool(measurement.frame_digests), len(measurement.frame_digests))
 
 
-@given(_damaged([_object(IMPLICIT), _object(EXPLICIT), _object(DEFLATED), _object(RLE)]))
+@given(_damaged([_object(IMPLICIT), _object(EXPLICIT), _object(DEFLATED), _object(RLE), _compressed()]))
 def test_damaged_dicom(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     """A damaged DICOM file is measured or refused, tolerant or not."""
     _survives(tmp_path_factory.getbasetemp() / "damaged", data, pixels=True)

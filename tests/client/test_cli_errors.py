@@ -35,6 +35,7 @@ GROUPS = {
     "witness": ("init", "add-log", "vkeys", "serve"),
     "policy": ("show", "propose", "sign", "submit"),
     "receipt": ("show", "attach", "detach", "verify"),
+    "dicom": ("sign", "verify"),
 }
 
 

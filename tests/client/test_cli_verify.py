@@ -65,11 +65,22 @@ def test_true_pixels_under_another_name_never_match(tmp_path: Path, *, opened: b
     assert ("patient_name" in ran.out.splitlines()[1]) is True
 
 
-def test_a_lossless_transcode_with_its_header_open_matches(tmp_path: Path) -> None:
-    """The same image in another transfer syntax matches by its pixels, when the evidence opens the header."""
-    made = case(tmp_path, ct(), name="scan.dcm", open_names=tuple(sorted(HEADER_BINDING)))
+def test_another_encoding_matches_by_its_content(tmp_path: Path) -> None:
+    """The same object in another native transfer syntax matches, header and all, and nothing has to be opened."""
+    made = case(tmp_path, ct(), name="scan.dcm")
     other = tmp_path / "other.dcm"
     other.write_bytes(ct(syntax=writers.DEFLATED))
+    ran = made.verify("--evidence", made.evidence, "--json", image=other)
+    assert (ran.code, ran.json()["rung"]) == (0, "content")
+
+
+def test_an_edited_object_with_its_header_open_matches(tmp_path: Path) -> None:
+    """Where other elements were added, the pixels match, when the evidence opens the header."""
+    made = case(tmp_path, ct(), name="scan.dcm", open_names=tuple(sorted(HEADER_BINDING)))
+    other = tmp_path / "other.dcm"
+    other.write_bytes(ct() + writers.element(0xFFFAFFFA, "SQ", b"") + writers.element(0xFFFCFFFC, "OB", b"\0\0"))
+    assert made.verify("--evidence", made.evidence, "--json", image=other).json()["rung"] == "content"
+    other.write_bytes(ct() + writers.element(0x7FE10010, "LO", b"OURS"))
     ran = made.verify("--evidence", made.evidence, "--json", image=other)
     assert (ran.code, ran.json()["rung"]) == (0, "pixels")
 

@@ -54,6 +54,7 @@ def test_codes_are_stable_words() -> None:
         "KeyFileError": "key-file",
         "StateError": "chain-state",
         "CaptureError": "capture",
+        "DicomSignatureError": "dicom-signature",
         "NotAnImageError": "not-an-image",
         "DecodeError": "decode",
         "DecoderMissingError": "decoder-missing",

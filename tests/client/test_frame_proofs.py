@@ -7,13 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
 from builders import MODALITY, NOW, Log, letters
-from capture_writers import EXPLICIT, RLE, Elements, dicom, element, encapsulated, file_meta, image_elements, text
+from capture_writers import EXPLICIT, RLE, Elements, dicom, element, encapsulated, file_meta, image_elements, png, text
 from platemark import attributes, cbor, evidence, frame_proofs, merkle
 from platemark.capture import measure
 from platemark.errors import EvidenceError, ProofError
@@ -125,6 +127,17 @@ def test_a_frame_of_lossy_compression_is_proven_by_its_codestream(measured: Call
     assert _judge(whole, shown, measured(_compressed([JPEGS[28]], BASELINE, allocated=8))).result == DOES_NOT_MATCH
 
 
+def test_a_page_of_a_document_is_proven_too(tmp_path: Path) -> None:
+    """Page 2 of a TIFF, saved as a PNG, is frame 2 of 2: pictures of every kind share the rung, and name no patient."""
+    pages = [np.full((4, 6), shade, dtype=np.uint8) for shade in (10, 200)]
+    tifffile.imwrite(tmp_path / "pages.tiff", np.stack(pages), photometric="minisblack")
+    whole = measure(tmp_path / "pages.tiff")
+    for shade, result in ((200, MATCHES_RECORD), (10, DOES_NOT_MATCH)):
+        (tmp_path / "page.png").write_bytes(png([bytes([shade]) * 6] * 4, columns=6, depth=8, colour=0))
+        verdict = _judge(whole, frame_proofs.prove(whole, [2]), measure(tmp_path / "page.png"))
+        assert (verdict.result, verdict.facts.get("frame")) == (result, "2" if result == MATCHES_RECORD else None)
+
+
 def test_frames_of_another_object_prove_nothing(measured: Callable[[bytes], Measurement]) -> None:
     """A proof made from another object, of any of its frames, is a fault of the evidence."""
     whole, other = measured(_native(*range(1, COUNT + 1))), measured(_native(*range(COUNT, 0, -1)))
@@ -138,21 +151,32 @@ def _lie(shown: FrameProofs, **changes: Any) -> FrameProofs:
     return replace(shown, frames=(replace(shown.frames[0], **changes),))
 
 
-@pytest.mark.parametrize(
-    ("lie", "reason"),
-    [
-        (lambda shown: _lie(shown, index=3), "frame 4 of 30 is not in"),
-        (lambda shown: _lie(shown, index=28), "the inclusion path is"),
-        (lambda shown: _lie(shown, digest=bytes(32)), "frame 3 of 30 is not in"),
-        (lambda shown: _lie(shown, path=shown.frames[0].path[::-1]), "frame 3 of 30 is not in"),
-        (lambda shown: _lie(shown, path=shown.frames[0].path[:-1]), "the inclusion path is too short"),
-        (lambda shown: _lie(shown, path=(*shown.frames[0].path, bytes(32))), "the inclusion path is too long"),
-        (lambda shown: replace(shown, count=29), "the record has 30 frames, not 29"),
-        (lambda shown: replace(shown, count=31), "the record has 30 frames, not 31"),
-        (lambda shown: replace(shown, rung="codestream"), "the record has no rung codestream"),
-    ],
-    ids=["index", "far index", "digest", "order", "short", "long", "fewer", "more", "rung"],
-)
+LIES: list[Callable[[FrameProofs], FrameProofs]] = [
+    lambda shown: _lie(shown, index=3),
+    lambda shown: _lie(shown, index=28),
+    lambda shown: _lie(shown, digest=bytes(32)),
+    lambda shown: _lie(shown, path=shown.frames[0].path[::-1]),
+    lambda shown: _lie(shown, path=shown.frames[0].path[:-1]),
+    lambda shown: _lie(shown, path=(*shown.frames[0].path, bytes(32))),
+    lambda shown: replace(shown, count=29),
+    lambda shown: replace(shown, count=31),
+    lambda shown: replace(shown, rung="codestream"),
+]
+LIE_NAMES = ["index", "far index", "digest", "order", "short", "long", "fewer", "more", "rung"]
+_REASONS = [
+    "frame 4 of 30 is not in",
+    "the inclusion path is",
+    "frame 3 of 30 is not in",
+    "frame 3 of 30 is not in",
+    "the inclusion path is too short",
+    "the inclusion path is too long",
+    "the record has 30 frames, not 29",
+    "the record has 30 frames, not 31",
+    "the record has no rung codestream",
+]
+
+
+@pytest.mark.parametrize(("lie", "reason"), list(zip(LIES, _REASONS, strict=True)), ids=LIE_NAMES)
 def test_a_proof_that_lies_is_a_fault_of_the_evidence(
     measured: Callable[[bytes], Measurement], lie: Callable[[FrameProofs], FrameProofs], reason: str
 ) -> None:

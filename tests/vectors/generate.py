@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from vectors import audits, cosigned, formats, golden_files, receipt_rows, records, times
+from vectors import audits, cosigned, formats, golden_files, objects, receipt_rows, records, times
 from vectors.shapes import VECTORS
 
 
@@ -21,6 +21,7 @@ def main() -> None:
         **times.files(),
         **audits.files(),
         **cosigned.files(),
+        **objects.files(),
         **golden_files.missing(),
     }.items():
         path = VECTORS / name

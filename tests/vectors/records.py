@@ -9,9 +9,11 @@ from platemark import attributes, cbor, statement, trust
 from platemark.errors import AttributeTreeError
 from platemark.keystate import KeyStates
 from platemark.kinds import KINDS
+from platemark.rungs import Measurement
 from platemark.verdict import Verdict
 from platemark.verify import verify
 from scenes import FAULTS, Scene, good
+from vectors import views
 from vectors.shapes import dump, measured, table, tagged
 
 __all__ = ["files"]
@@ -168,10 +170,14 @@ def _evidence() -> bytes:
 
 
 def _verdict() -> bytes:
-    scenes: list[tuple[str, Scene]] = [("nothing is wrong", good()), *((name, make()) for name, make, _, _ in FAULTS)]
     image = measurement(b"an image")
+    scenes: list[tuple[str, Scene, Measurement]] = [
+        ("nothing is wrong", good(), image),
+        *((name, make(), image) for name, make, _, _ in FAULTS),
+        *views.scenes(),
+    ]
     rows = []
-    for name, (given, trusted) in scenes:
+    for name, (given, trusted), image in scenes:
         if any(len(each) > _LARGEST for each in given.members().values()):
             continue
         verdict = verify(given, trust=trusted, image=image, at=NOW)
@@ -188,7 +194,8 @@ def _verdict() -> bytes:
         )
     return dump(
         "Verdicts, proto/evidence.md section 4",
-        "tests/scenes.py; `checks` has one letter for each check: P for PASS, F for FAIL, N for NOT CHECKED",
+        "tests/scenes.py, and tests/vectors/views.py for content and single frames; `checks` has one letter for each check: "
+        "P for PASS, F for FAIL, N for NOT CHECKED",
         verdicts=rows,
     )
 

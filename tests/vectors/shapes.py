@@ -46,7 +46,14 @@ def untagged(form: Mapping[str, Any]) -> Any:
 
 
 def measured(image: Measurement) -> dict[str, Any]:
-    """A platemark.rungs.Measurement in JSON."""
+    """A platemark.rungs.Measurement in JSON; what only some have stands there only when they have it."""
+    more: dict[str, Any] = {}
+    if image.frame_digests:
+        more["frame_digests"] = [each.hex() for each in image.frame_digests]
+    if image.encapsulated:
+        more["encapsulated"] = True
+    if image.uncovered:
+        more["uncovered"] = [f"{tag:08x}" for tag in sorted(image.uncovered)]
     return {
         "media": image.media,
         "digests": {
@@ -54,6 +61,7 @@ def measured(image: Measurement) -> dict[str, Any]:
         },
         "attributes": {name: tagged(value) for name, value in image.attributes.items()},
         "uncomputed": sorted(image.uncomputed),
+        **more,
     }
 
 
@@ -65,7 +73,13 @@ def unmeasured(form: Mapping[str, Any]) -> Measurement:
     }
     attributes = {name: untagged(value) for name, value in form["attributes"].items()}
     return Measurement(
-        media=form["media"], digests=digests, attributes=attributes, uncomputed=frozenset(form["uncomputed"])
+        media=form["media"],
+        digests=digests,
+        attributes=attributes,
+        uncomputed=frozenset(form["uncomputed"]),
+        frame_digests=tuple(bytes.fromhex(each) for each in form.get("frame_digests", ())),
+        encapsulated=form.get("encapsulated", False),
+        uncovered=frozenset(int(tag, 16) for tag in form.get("uncovered", ())),
     )
 
 

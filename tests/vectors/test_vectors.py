@@ -22,6 +22,7 @@ from platemark import (
     checkpoint,
     cose,
     evidence,
+    frame_proofs,
     keys,
     keystate,
     merkle,
@@ -38,6 +39,7 @@ from platemark import (
     witness_wire,
 )
 from platemark.audit import AuditState, Frontier
+from platemark.capture import measure
 from platemark.checkpoint import Checkpoint
 from platemark.cosignature import CosignatureVerifier, parse_vkey
 from platemark.errors import (
@@ -61,7 +63,7 @@ from platemark.errors import (
 from platemark.timestamp import Authority, TimeStamp, verify_response
 from platemark.verify import verify
 from platemark_ledger import accesslog
-from vectors import audits, cosigned, formats, golden_files, receipt_rows, records, times
+from vectors import audits, cosigned, formats, golden_files, objects, receipt_rows, records, times
 from vectors.shapes import VECTORS, tagged, unmeasured, untagged
 
 Row = dict[str, Any]
@@ -503,6 +505,48 @@ def _add_checkpoint_refused(row: Row) -> None:
     _refuses(NoteError, lambda: witness_wire.decode_request(_bytes(row, "body")))
 
 
+def _rungs_objects(row: Row) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "image.dcm"
+        path.write_bytes(base64.b64decode(row["file"]))
+        found = measure(path)
+    digests = {
+        rung: {str(algorithm): digest.hex() for algorithm, digest in each.items()}
+        for rung, each in found.digests.items()
+        if rung not in {"file", "dataset"}
+    }
+    assert digests == row["digests"]
+    assert digests["content"]["-16"] == hashlib.sha256(_bytes(row, "stream")).hexdigest()
+    assert [each.hex() for each in found.frame_digests] == [
+        hashlib.sha256(bytes.fromhex(each)).hexdigest() for each in row["frames"]
+    ]
+    tags = [f"{tag:08x}" for tag in sorted(found.uncovered)]
+    assert (tags, found.encapsulated) == (row["uncovered"], row["encapsulated"])
+
+
+def _frames_proven(row: Row) -> str:
+    shown = frame_proofs.decode(_bytes(row, "member"))
+    if shown.count != row["frames"]:
+        raise ProofError("another number of frames")
+    shown.verify({row["rung"]: {-16: _bytes(row, "digest")}}, media=row["media"])
+    return shown.numbers
+
+
+def _frames_accepted(row: Row) -> None:
+    assert (_frames_proven(row), frame_proofs.decode(_bytes(row, "member")).to_bytes()) == (
+        row["shown"],
+        _bytes(row, "member"),
+    )
+
+
+def _frames_unproven(row: Row) -> None:
+    _refuses(ProofError, lambda: _frames_proven({**row, "rung": "pixels"}))
+
+
+def _frames_malformed(row: Row) -> None:
+    _refuses(EvidenceError, lambda: frame_proofs.decode(_bytes(row, "member")))
+
+
 FILES = sorted(path.stem for path in VECTORS.glob("*.json"))
 GROUPS = [(name, group) for name in FILES for group in _load(name)]
 
@@ -530,6 +574,7 @@ def _generated() -> dict[str, bytes]:
         **times.files(),
         **audits.files(),
         **cosigned.files(),
+        **objects.files(),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -11,13 +12,13 @@ from platemark.capture import _values, dicom
 from platemark.capture._charset import decode_text
 from platemark.capture._faults import MalformedError, NoCodecError, UndefinedRungError
 from platemark.capture._limits import Limits
-from platemark.capture._source import Digester, hash_tails, open_regular, require_unchanged
+from platemark.capture._source import Digester, hashing_tails, open_regular, require_unchanged
 from platemark.capture.image import Jpeg, Png, Tiff
 from platemark.errors import CaptureError, DecodeError, NotAnImageError
 from platemark.rungs import Measurement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import BinaryIO
 
     from platemark.capture._frames import FrameTree
@@ -27,6 +28,8 @@ __all__ = ["measure"]
 
 _NOT_ASKED = "it was not asked for"
 _MAGIC_BYTES = 132
+_INSIDE = ("content", "pixels", "codestream")
+"""Rungs that need the elements of a data set."""
 _IMAGES: tuple[tuple[bytes, type[Png | Jpeg | Tiff]], ...] = (
     (b"\x89PNG\r\n\x1a\n", Png),
     (b"\xff\xd8\xff", Jpeg),
@@ -132,15 +135,15 @@ def _measure_image(
     limits: Limits,
 ) -> _Draft:
     draft = _Draft(kind.media)
-    try:
-        image: _Image = kind(file, size)
-        draft.attributes = image.attributes()
-        _frames(draft, "pixels", image.pixels, wanted=pixels, tolerant=tolerant, limits=limits)
-    except MalformedError as error:
-        if not tolerant:
-            raise
-        draft.leave_out("pixels", str(error), computable=True)
-    _hash(draft, file, {"file": (Digester(), 0)})
+    with _hashing(draft, file, size, {"file": (Digester(), 0)}):
+        try:
+            image: _Image = kind(file, size)
+            draft.attributes = image.attributes()
+            _frames(draft, "pixels", image.pixels, wanted=pixels, tolerant=tolerant, limits=limits)
+        except MalformedError as error:
+            if not tolerant:
+                raise
+            draft.leave_out("pixels", str(error), computable=True)
     return draft
 
 
@@ -149,21 +152,40 @@ def _measure_dicom(file: BinaryIO, size: int, *, pixels: bool, tolerant: bool, l
     tails = {"file": (Digester(), 0)}
     try:
         meta = dicom.read_file_meta(file, size)
-        tails["dataset"] = (dicom.dataset_digester(meta), meta.data_set_offset)
-        with dicom.open_header(file, size, meta, limits) as header:
-            draft.attributes = header.attributes()
-            draft.encapsulated = header.walker.fragmented
-            _content(draft, header, tolerant=tolerant)
-            _dicom_frames(draft, header, wanted=pixels, tolerant=tolerant, limits=limits)
     except MalformedError as error:
         if not tolerant:
             raise
-        for rung in (
-            {"dataset", "content", "pixels", "codestream"} - tails.keys() - draft.absent.keys() - draft.digests.keys()
-        ):
-            draft.leave_out(rung, str(error), computable=True)
-    _hash(draft, file, tails)
+        _leave_out_all(draft, ("dataset", *_INSIDE), error)
+        with _hashing(draft, file, size, tails):
+            return draft
+    tails["dataset"] = (dicom.dataset_digester(meta), meta.data_set_offset)
+    with _hashing(draft, file, size, tails):
+        try:
+            with dicom.open_header(file, size, meta, limits) as header:
+                draft.attributes = header.attributes()
+                draft.encapsulated = header.walker.fragmented
+                _content(draft, header, tolerant=tolerant)
+                _dicom_frames(draft, header, wanted=pixels, tolerant=tolerant, limits=limits)
+        except MalformedError as error:
+            if not tolerant:
+                raise
+            _leave_out_all(draft, _INSIDE, error)
     return draft
+
+
+def _leave_out_all(draft: _Draft, rungs: Iterable[str], error: MalformedError) -> None:
+    for rung in rungs:
+        if rung not in draft.digests and rung not in draft.absent:
+            draft.leave_out(rung, str(error), computable=True)
+
+
+@contextmanager
+def _hashing(draft: _Draft, file: BinaryIO, size: int, tails: dict[str, tuple[Digester, int]]) -> Iterator[None]:
+    """Compute the rungs that are tails of the file, beside what is computed within the context."""
+    with hashing_tails(file, size, list(tails.values())) as finish:
+        yield
+        finish()
+    draft.digests |= {rung: digester.digests() for rung, (digester, _) in tails.items()}
 
 
 def _content(draft: _Draft, header: dicom.Header, *, tolerant: bool) -> None:
@@ -227,11 +249,6 @@ def _frames(
         draft.leave_out(rung, str(error), computable=True)
     else:
         draft.digests[rung], draft.frame_digests = tree.digests, tree.frames
-
-
-def _hash(draft: _Draft, file: BinaryIO, tails: dict[str, tuple[Digester, int]]) -> None:
-    hash_tails(file, list(tails.values()))
-    draft.digests |= {rung: digester.digests() for rung, (digester, _) in tails.items()}
 
 
 def _file_name(path: str | os.PathLike[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from platemark.capture._faults import MalformedError, UndefinedRungError
@@ -10,6 +11,7 @@ from platemark.capture._source import Digester
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
     from typing import BinaryIO
 
     from platemark.capture._pixel_module import PixelModule
@@ -40,11 +42,25 @@ def native_frames(file: BinaryIO, module: PixelModule, *, little: bool) -> Itera
     if module.element.length < needed:
         raise MalformedError(f"pixel data is {module.element.length} bytes, the header says {needed}")
     source = _Stored(file, module, little=little)
-    for index in range(module.frames):
-        digester = Digester(module.prefix(photometric))
-        for block in source.frame(index):
-            digester.update(block)
-        yield digester.digests()
+    with ThreadPoolExecutor(1, thread_name_prefix="hash") as pool:
+        for index in range(module.frames):
+            digester = Digester(module.prefix(photometric))
+            if module.rows * module.columns <= _BLOCK:
+                digester.update(b"".join(source.frame(index)))
+            else:
+                _update_ahead(digester, source.frame(index), pool)
+            yield digester.digests()
+
+
+def _update_ahead(digester: Digester, blocks: Iterator[bytes], pool: ThreadPoolExecutor) -> None:
+    """Hash one block while the next is made."""
+    pending: Future[None] | None = None
+    for block in blocks:
+        if pending is not None:
+            pending.result()
+        pending = pool.submit(digester.update, block)
+    if pending is not None:
+        pending.result()
 
 
 def _frame_bits(module: PixelModule) -> int:

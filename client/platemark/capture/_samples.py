@@ -62,12 +62,10 @@ def canonical_words(data: bytes, *, width: int, stored: int, high: int, signed: 
     if shift == 0 and 8 * (width - 1) < stored:
         # Only the top byte holds unused bits: a table for it is enough, and mostly it changes nothing.
         top = data[width - 1 :: width]
-        table = _byte_table(stored - 8 * (width - 1), 0, signed)
-        mapped = top.translate(table)
-        if mapped == top:
+        if not top.translate(None, _unchanged(stored - 8 * (width - 1), signed)):
             return data
         out = bytearray(data)
-        out[width - 1 :: width] = mapped
+        out[width - 1 :: width] = top.translate(_byte_table(stored - 8 * (width - 1), 0, signed))
         return bytes(out)
     return _by_lanes(data, width, stored, shift, signed=signed)
 
@@ -81,6 +79,12 @@ def _byte_table(stored: int, shift: int, signed: bool) -> bytes:  # a cache key
             value |= 0xFF << stored & 0xFF
         table.append(value)
     return bytes(table)
+
+
+@functools.lru_cache(maxsize=64)
+def _unchanged(stored: int, signed: bool) -> bytes:  # a cache key
+    """The bytes that the table leaves as they are."""
+    return bytes(byte for byte, mapped in enumerate(_byte_table(stored, 0, signed)) if byte == mapped)
 
 
 def _by_lanes(data: bytes, width: int, stored: int, shift: int, *, signed: bool) -> bytes:

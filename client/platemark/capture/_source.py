@@ -5,6 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +16,15 @@ from platemark.errors import CaptureError, NotAnImageError
 from platemark.rungs import SHA256, SHA512
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import BinaryIO
 
-__all__ = ["CHUNK", "Digester", "hash_tails", "open_regular", "require_unchanged"]
+__all__ = ["CHUNK", "Digester", "hashing_tails", "open_regular", "require_unchanged"]
 
 CHUNK = 1 << 20
 """Bytes per read: memory does not grow with the file."""
+_LARGE = 1 << 20
+"""From this size on a thread pays."""
 
 
 class Digester:
@@ -81,14 +87,40 @@ def require_unchanged(path: str | os.PathLike[str], file: BinaryIO, before: os.s
         raise CaptureError(path, "the file changed while it was read")
 
 
-def hash_tails(file: BinaryIO, tails: Sequence[tuple[Digester, int]]) -> None:
-    """Feed each digester the file's bytes from its own offset to the end, in one pass."""
-    file.seek(0)
-    buffer = bytearray(CHUNK)
-    view = memoryview(buffer)
+@contextmanager
+def hashing_tails(file: BinaryIO, size: int, tails: Sequence[tuple[Digester, int]]) -> Iterator[Callable[[], None]]:
+    """Feed each digester the file's bytes from its own offset to the end, in one pass, until the given function returns.
+
+    A large file is read by a thread that never moves the position of `file`, while the caller computes other digests:
+    hashing lets other threads run. Leaving the context without a call of the function stops the thread.
+    """
+    if size < _LARGE or not hasattr(os, "pread"):  # Windows has no pread
+        yield lambda: _hash_tails(partial(_next, file), tails)
+        return
+    stopped = threading.Event()
+    with ThreadPoolExecutor(1, thread_name_prefix="hash") as pool:
+        read = partial(_at, file.fileno(), stopped)
+        pending = pool.submit(_hash_tails, read, tails)
+        try:
+            yield pending.result
+        finally:
+            stopped.set()
+
+
+def _hash_tails(read: Callable[[int], bytes], tails: Sequence[tuple[Digester, int]]) -> None:
     position = 0
-    while count := file.readinto(view):  # type: ignore[attr-defined]  # BinaryIO of fdopen("rb") is a BufferedReader
+    while data := read(position):
+        view = memoryview(data)
         for digester, offset in tails:
-            if offset < position + count:
-                digester.update(view[max(0, offset - position) : count])
-        position += count
+            if offset < position + len(data):
+                digester.update(view[max(0, offset - position) :])
+        position += len(data)
+
+
+def _next(file: BinaryIO, position: int) -> bytes:
+    file.seek(position)
+    return file.read(CHUNK)
+
+
+def _at(descriptor: int, stopped: threading.Event, position: int) -> bytes:
+    return b"" if stopped.is_set() else os.pread(descriptor, CHUNK, position)

@@ -36,6 +36,11 @@ class Spans:
         """The number of bytes."""
         return sum(self._lengths)
 
+    @property
+    def literals(self) -> bytes:
+        """Those of the bytes that are not in the file."""
+        return bytes(self._literals)
+
     def __iter__(self) -> Iterator[bytes]:
         pending = bytearray()
         for unit, offset, length in zip(self._units, self._offsets, self._lengths, strict=True):
@@ -44,7 +49,11 @@ class Spans:
                 if len(pending) + count > CHUNK:
                     yield bytes(pending)
                     pending.clear()
-                pending += self._read(unit, start, count)
+                data = self._read(unit, start, count)
+                if count == CHUNK:  # most of an image is such chunks, which are not copied
+                    yield bytes(data)
+                else:
+                    pending += data
         if pending:
             yield bytes(pending)
 

@@ -40,6 +40,7 @@ __all__ = [
     "Header",
     "content_stream",
     "dataset_digester",
+    "inflate",
     "measure_codestream",
     "measure_pixels",
     "open_header",
@@ -48,6 +49,7 @@ __all__ = [
 
 MEDIA = "application/dicom"
 _RLE = "1.2.840.10008.1.2.5"
+_FIRST_SIGNABLE_GROUP = 0x0008
 
 
 class Header:
@@ -83,11 +85,11 @@ def open_header(file: BinaryIO, size: int, meta: FileMeta, limits: Limits) -> It
         yield Header(file, meta.data_set_offset, size, meta)
         return
     with tempfile.TemporaryFile(prefix="platemark-") as plain:
-        end = _inflate(file, meta.data_set_offset, cast("BinaryIO", plain), limits.inflated_bytes)
+        end = inflate(file, meta.data_set_offset, cast("BinaryIO", plain), limits.inflated_bytes)
         yield Header(cast("BinaryIO", plain), 0, end, meta)
 
 
-def _inflate(file: BinaryIO, offset: int, plain: BinaryIO, limit: int) -> int:
+def inflate(file: BinaryIO, offset: int, plain: BinaryIO, limit: int) -> int:
     """Write the inflated data set to `plain` in chunks (PS3.5 A.5, RFC 1951); its size."""
     file.seek(offset)
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
@@ -115,13 +117,22 @@ def content_stream(header: Header) -> MacStream:
     Raises UndefinedRungError, NoCodecError (implicit VR without the data dictionary) or MalformedError.
     """
     syntax = header.meta.transfer_syntax
-    return mac_stream(
+    header.file.seek(header.start)
+    first = int.from_bytes(header.file.read(2), "little" if header.little else "big")
+    if first < _FIRST_SIGNABLE_GROUP:  # elements ascend, so that the first one tells
+        raise UndefinedRungError(
+            "the elements below group 0008, such as those of a directory, are in no MAC byte stream"
+        )
+    stream = mac_stream(
         header.file,
         header.start,
         header.end,
         transfer_syntax=syntax,
         vr_of=dictionary() if syntax == IMPLICIT else None,
     )
+    if not stream.covered:
+        raise UndefinedRungError("the object has no element that is in a MAC byte stream")
+    return stream
 
 
 def measure_pixels(header: Header, limits: Limits) -> FrameTree:

@@ -16,6 +16,7 @@ from platemark import __version__
 from platemark.cli import (
     audit,
     capture,
+    dicom,
     enrol,
     fetch,
     inspection,
@@ -112,6 +113,11 @@ _receipts = typer.Typer(help=receipt.HELP, no_args_is_help=True, rich_markup_mod
 for _name, _command in receipt.COMMANDS.items():
     _receipts.command(_name, help=_help(_command))(_command)
 app.add_typer(_receipts, name="receipt")
+
+_dicom = typer.Typer(help=_paragraphs(dicom.HELP), no_args_is_help=True, rich_markup_mode=None)
+for _name, _command in dicom.COMMANDS.items():
+    _dicom.command(_name, help=_help(_command))(_command)
+app.add_typer(_dicom, name="dicom")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platemark import checkpoint, evidence, tlog_proof, trust
+from platemark import attributes, checkpoint, evidence, frame_proofs, tlog_proof, trust
 from platemark.capture import measure
 from platemark.checkpoint import Checkpoint
 from platemark.cli import media
 from platemark.key_files import read_private
 from platemark.keys import generate
 from platemark.note import NoteSigner
+from platemark.rungs import HEADER_BINDING
 from platemark.verdict import DOES_NOT_MATCH, EVIDENCE_INVALID, INCONCLUSIVE, MATCHES_RECORD
 from platemark.verify import verify
 from platemark_ledger.demo import copies
@@ -80,8 +81,11 @@ def read_trust(place: Place) -> Trust:
     return trust.parse(place.trust.read_bytes())
 
 
-def make(place: Place, base: Path, other: Path, drawing: Path) -> list[Case]:
-    """Write the files of every case. `base` and `other` are captured DICOM images, `drawing` a captured PNG."""
+def make(place: Place, base: Path, other: Path, drawing: Path, cine: Path) -> list[Case]:
+    """Write the files of every case.
+
+    `base` and `other` are captured DICOM images, `drawing` a captured PNG, `cine` a captured DICOM object of many frames.
+    """
     own = media.beside(base).evidence
     held = evidence.from_bytes(own.read_bytes())
     room = _Room(place.cases)
@@ -91,6 +95,7 @@ def make(place: Place, base: Path, other: Path, drawing: Path) -> list[Case]:
         Case("evidence, and no trust file", *room.put("no-trust", base, own), INCONCLUSIVE, trusted=False),
         *_patients(room, base, held),
         _transcoded(room, base, own),
+        *_single_frames(room, cine),
     ]
 
 
@@ -189,3 +194,20 @@ def _transcoded(room: _Room, base: Path, held: Path) -> Case:
         rung="pixels",
         remark=f"plain SHA-256 of the file: {hashes[0]}... recorded, {hashes[1]}... now",
     )
+
+
+def _single_frames(room: _Room, cine: Path) -> Iterator[Case]:
+    """One frame of many, cut out of the object that was captured: as `platemark fetch --frame` proves it."""
+    whole, own = measure(cine), media.beside(cine)
+    kept = attributes.decode_disclosure(own.disclosure.read_bytes())
+    opened = kept.open(*sorted(HEADER_BINDING, key=attributes.REGISTRY.__getitem__)).to_bytes()
+    held = evidence.from_bytes(own.evidence.read_bytes()).with_disclosure(opened)
+    for shown, title, expected in (
+        (3, f"frame 3 of {whole.frames}, cut out alone, with its proof", MATCHES_RECORD),
+        (4, "the same, with the proof of frame 4", DOES_NOT_MATCH),
+    ):
+        image = room.image(f"frame-3-proof-{shown}", cine)
+        copies.with_one_frame(cine, image, 3)
+        proofs = frame_proofs.prove(whole, [shown]).to_bytes()
+        rung = "codestream" if expected == MATCHES_RECORD else None
+        yield Case(title, image, room.evidence(image, held.with_frames(proofs)), expected, rung=rung)

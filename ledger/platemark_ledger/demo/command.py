@@ -33,6 +33,7 @@ _ORIGIN = "ledger.example/demo"
 _SHOWN = 6  # lines of the table of captures at its beginning, and at its end
 # Native, explicit little endian, small, and carrying patient, study and orientation.
 _BASE, _OTHER, _DRAWING = "test_files/CT_small.dcm", "test_files/MR_small.dcm", "target.png"
+_CINE = "test_files/examples_ybr_color.dcm"  # 30 frames of an ultrasound
 
 
 @dataclass(frozen=True)
@@ -112,10 +113,11 @@ def run(out: Path, *, quiet: bool) -> Outcome:
             step(1)
     say.own(own)
     base, other, drawing = place.modality / _BASE, place.modality / _OTHER, place.camera / _DRAWING
-    for needed in (base, other):
+    cine = place.modality / _CINE
+    for needed in (base, other, cine):
         if not needed.is_file():
             raise DemoError(f"pydicom brings no {needed.name}, which the cases are made from")
-    judged = [cases.judge(case, trusted) for case in cases.make(place, base, other, drawing)]
+    judged = [cases.judge(case, trusted) for case in cases.make(place, base, other, drawing, cine)]
     say.cases(judged)
     outcome = Outcome(place, founded, size, items, sources, total, own, judged, time.monotonic() - began)
     say.end(outcome)

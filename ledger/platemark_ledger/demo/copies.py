@@ -8,7 +8,13 @@ from pathlib import Path
 
 from platemark_ledger.demo.place import DemoError
 
-__all__ = ["pydicom_files", "with_another_patient", "with_one_pixel_changed", "with_run_lengths"]
+__all__ = [
+    "pydicom_files",
+    "with_another_patient",
+    "with_one_frame",
+    "with_one_pixel_changed",
+    "with_run_lengths",
+]
 
 
 def pydicom_files() -> Iterator[tuple[Path, str]]:
@@ -51,4 +57,16 @@ def with_run_lengths(source: Path, target: Path) -> None:
 
     dataset = dcmread(source)
     dataset.compress(RLELossless, generate_instance_uid=False)
+    dataset.save_as(target, enforce_file_format=True)
+
+
+def with_one_frame(source: Path, target: Path, number: int) -> None:
+    """One frame of an object of many, counted from 1, as it is compressed."""
+    from pydicom import dcmread
+    from pydicom.encaps import encapsulate, generate_frames
+
+    dataset = dcmread(source)
+    frames = list(generate_frames(dataset.PixelData, number_of_frames=int(dataset.NumberOfFrames)))
+    dataset.PixelData = encapsulate([frames[number - 1]])
+    dataset.NumberOfFrames = 1
     dataset.save_as(target, enforce_file_format=True)
