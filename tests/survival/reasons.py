@@ -23,7 +23,7 @@ UNEXPLAINED = "UNEXPLAINED"
 
 BY_OPERATION = "tags changed by the operation"
 LOSSY = "lossy compression"
-HALVES = "32-bit samples as OW in big endian: the tool swaps bytes within 16-bit words"
+HALVES = "32-bit samples as OW in big endian, where tools disagree: this one swaps bytes within 16-bit words"
 COLOUR = "colour converted by the tool"
 
 ACCEPTED = {

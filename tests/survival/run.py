@@ -59,6 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
     if not chosen:
         print(f"no operation has {options.only!r} in its name", file=sys.stderr)
         return 2
+    if options.write and (options.only or options.images):
+        print("--write keeps the whole table, so it takes neither --only nor --images", file=sys.stderr)
+        return 2
     images, left = corpus()
     if options.images:
         images = [image for image in images if options.images in image.name]

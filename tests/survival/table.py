@@ -99,11 +99,18 @@ def _reasons(rows: list[Row]) -> str:
     lines = ["### Why rungs were lost", "", *_head("operation", "rung", "reasons (images)")]
     for row in rows:
         for rung in COLUMNS:
-            counted = Counter(reason for loss in row.lost(rung) for reason in loss.reason.split("; "))
+            counted = Counter(reason for loss in row.lost(rung) for reason in _told(row, loss))
             if counted:
                 told = "<br>".join(f"{reason} ({number})" for reason, number in counted.most_common())
                 lines.append(_line(row.operation.name, rung, told))
     return "\n".join(lines)
+
+
+def _told(row: Row, loss: Loss) -> list[str]:
+    """The reasons of a loss; of the file only those that its data set has not."""
+    if loss.rung == "file" and any(loss.image == other.image for other in row.lost("dataset")):
+        return ["as the data set"]
+    return loss.reason.split("; ")
 
 
 def _refusals(rows: list[Row]) -> str:

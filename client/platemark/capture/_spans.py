@@ -49,7 +49,11 @@ class Spans:
                 if len(pending) + count > CHUNK:
                     yield bytes(pending)
                     pending.clear()
-                pending += self._read(unit, start, count)
+                data = self._read(unit, start, count)
+                if count == CHUNK:  # most of an image is such chunks, which are not copied
+                    yield bytes(data)
+                else:
+                    pending += data
         if pending:
             yield bytes(pending)
 
