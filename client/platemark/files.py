@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from platemark.errors import PlatemarkError
 
-__all__ = ["FileError", "create", "read", "replace"]
+__all__ = ["FileError", "create", "read", "replace", "sync_directory"]
 
 _Move: TypeAlias = "Callable[[Path, Path], None]"
 
@@ -87,7 +87,7 @@ def _put(path: Path, data: bytes | Iterable[bytes], mode: int, move: _Move) -> N
             os.fsync(file.fileno())
         # Crash before this line: a stray .tmp file, and the old content. After it: the new content.
         move(beside, path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except FileExistsError:
         raise FileError(f"{path}: exists already") from None
     except OSError as error:
@@ -97,8 +97,11 @@ def _put(path: Path, data: bytes | Iterable[bytes], mode: int, move: _Move) -> N
             beside.unlink(missing_ok=True)
 
 
-def _sync_directory(directory: Path) -> None:
-    """Make the new name durable; without it a crash may bring the old content back."""
+def sync_directory(directory: Path) -> None:
+    """Make a new name in it durable; without it a crash may bring the old content back. Windows has nothing to sync.
+
+    Raises OSError.
+    """
     if os.name == "nt":
         return
     descriptor = os.open(directory, os.O_RDONLY)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import cleandoc
 from typing import Annotated
 
@@ -107,35 +107,19 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 for _name, _command in _COMMANDS.items():
     app.command(_name, help=_help(_command))(_command)
 
-_witness = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
-for _name, _command in witness.COMMANDS.items():
-    _witness.command(_name, help=_help(_command))(_command)
-app.add_typer(_witness, name="witness", help=_paragraphs(witness.HELP))
-
-_policy = typer.Typer(help=policy.__doc__, no_args_is_help=True, rich_markup_mode=None)
-for _name, _command in policy.COMMANDS.items():
-    _policy.command(_name, help=_help(_command))(_command)
-app.add_typer(_policy, name="policy")
-
-_receipts = typer.Typer(help=receipt.HELP, no_args_is_help=True, rich_markup_mode=None)
-for _name, _command in receipt.COMMANDS.items():
-    _receipts.command(_name, help=_help(_command))(_command)
-app.add_typer(_receipts, name="receipt")
-
-_spool = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
-for _name, _command in spool.COMMANDS.items():
-    _spool.command(_name, help=_help(_command))(_command)
-app.add_typer(_spool, name="spool", help=_paragraphs(spool.HELP))
-
-_vault = typer.Typer(help=vault.HELP, no_args_is_help=True, rich_markup_mode=None)
-for _name, _command in vault.COMMANDS.items():
-    _vault.command(_name, help=_help(_command))(_command)
-app.add_typer(_vault, name="vault")
-
-_dicom = typer.Typer(help=_paragraphs(dicom.HELP), no_args_is_help=True, rich_markup_mode=None)
-for _name, _command in dicom.COMMANDS.items():
-    _dicom.command(_name, help=_help(_command))(_command)
-app.add_typer(_dicom, name="dicom")
+_GROUPS: dict[str, tuple[Mapping[str, Callable[..., None]], str]] = {
+    "witness": (witness.COMMANDS, witness.HELP),
+    "policy": (policy.COMMANDS, policy.__doc__ or ""),
+    "receipt": (receipt.COMMANDS, receipt.HELP),
+    "spool": (spool.COMMANDS, spool.HELP),
+    "vault": (vault.COMMANDS, vault.HELP),
+    "dicom": (dicom.COMMANDS, dicom.HELP),
+}
+for _name, (_commands, _text) in _GROUPS.items():
+    _group = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+    for _member, _command in _commands.items():
+        _group.command(_member, help=_help(_command))(_command)
+    app.add_typer(_group, name=_name, help=_paragraphs(_text))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,6 +13,7 @@ from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 
+from platemark.files import sync_directory
 from platemark.gateway._part10 import part10_header
 
 __all__ = ["Arrival", "Envelope"]
@@ -96,7 +97,7 @@ class Arrival:
         if self.refused is None and self._descriptor is not None:
             self._syncing = (
                 self._background.submit(os.fsync, self._descriptor),
-                self._background.submit(_sync, self.path.parent),
+                self._background.submit(sync_directory, self.path.parent),
             )
 
     def keep(self) -> None:
@@ -128,11 +129,3 @@ class Arrival:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,7 +60,7 @@ class Quarantine:
             files.create(target.with_suffix(".json"), _described(received, judgement).encode(), mode=0o600)
             # Crash before the move: a verdict without an object, whose sender has had no answer.
             Path(received.path).rename(target)
-            _sync(self.directory)
+            files.sync_directory(self.directory)
         except (OSError, FileError) as error:
             with self._lock:
                 self._objects -= 1
@@ -94,11 +93,3 @@ def _described(received: Received, judgement: Judgement) -> str:
             "verdict": verdict,
         }
     )
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -74,7 +74,7 @@ def make_directory(directory: Path) -> None:
         missing = [each for each in (directory, *directory.parents) if not each.exists()]
         for each in reversed(missing):
             each.mkdir(mode=0o700, exist_ok=True)
-            _sync_directory(each.parent)
+            files.sync_directory(each.parent)
         if not directory.is_dir():
             raise SpoolError(f"{directory}: is not a directory")
     except OSError as error:
@@ -192,13 +192,3 @@ def _configure(connection: sqlite3.Connection, path: Path) -> None:
     if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise SpoolError(f"{path}: this file system cannot hold a write-ahead log; a spool needs a local disk")
     connection.execute("PRAGMA journal_size_limit = 67108864")
-
-
-def _sync_directory(directory: Path) -> None:
-    if os.name == "nt":
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

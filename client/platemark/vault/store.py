@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 import sqlite3
 import threading
@@ -72,7 +71,7 @@ class Vault:
             # Crash before this line: no vault, and creating it again begins anew. After it: the vault. SQLite gives its
             # write-ahead log the mode of the database.
             files.create(directory / _DATABASE, new_database(), mode=0o600)
-            _sync(directory.parent)
+            files.sync_directory(directory.parent)
         except OSError as error:
             raise VaultError(f"{directory}: {error.strerror or error}") from None
         except files.FileError as error:
@@ -287,14 +286,3 @@ def _read_index_key(path: Path) -> bytes:
     if len(key) != 32:
         raise VaultError(f"{path}: not 32 bytes, so it is not the key of the index")
     return key
-
-
-def _sync(directory: Path) -> None:
-    """Make the name of a new directory durable (Windows has no directories to sync)."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
