@@ -63,7 +63,6 @@ def _image(
         (("file", "dataset", "content", "pixels"), "file"),
         (("dataset", "content", "pixels"), "dataset"),
         (("content", "pixels"), "content"),
-        (("content",), "content"),
     ],
 )
 def test_a_rung_that_covers_the_header_matches(same: tuple[str, ...], rung: str) -> None:
@@ -358,3 +357,9 @@ def test_a_match_is_symmetric_and_rests_on_sha256(
         assert SHA256 in common
         assert [ours[match.rung][each] for each in common] == [theirs[match.rung][each] for each in common]
         assert match.conflict is None
+
+
+def test_equal_content_does_not_outweigh_frames_that_differ() -> None:
+    """Where both sides have frames and they differ, the image does not match, whatever the elements say."""
+    verdict = _judge(_image("content", differing=("file", "dataset", "pixels")))
+    assert (verdict.result, verdict.rung) == (DOES_NOT_MATCH, None)
