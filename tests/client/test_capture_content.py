@@ -294,3 +294,25 @@ def test_implicit_vr_that_some_readers_take_for_explicit_is_refused(tmp_path: Pa
     with pytest.raises(CaptureError, match="begins as one in explicit VR"):
         measure(path)
     assert measure(path, tolerant=True).digests.keys() == {"file", "dataset"}
+
+
+def test_file_meta_information_whose_length_is_wrong_is_refused(tmp_path: Path) -> None:
+    """Where readers differ about the first byte of the data set, the same file is another patient to some of them."""
+    meta, true = file_meta(IMPLICIT), dicom(_image(IMPLICIT), syntax=IMPLICIT)[len(file_meta(IMPLICIT)) :]
+    other = _image(IMPLICIT, x00100010=("PN", text("Roe^Rick")))
+    hidden = dicom(other, syntax=IMPLICIT)[len(meta) :] + struct.pack("<HHI", 0xFFFC, 0xFFFC, len(true))
+    skipped = bytes(int.from_bytes(b"OB\0\0", "little") - 4)
+    path = tmp_path / "two.dcm"
+    path.write_bytes(meta + element(0x00020102, "OB", skipped + hidden) + true)
+    with pytest.raises(CaptureError, match="ends at byte"):
+        measure(path)
+    assert measure(path, tolerant=True).digests.keys() == {"file"}
+
+
+def test_dcmtk_sees_another_patient_behind_a_wrong_length(require: Callable[[str], Path], tmp_path: Path) -> None:
+    """Why it is refused: a wide-spread reader begins the data set where (0002,0000) says."""
+    test_file_meta_information_whose_length_is_wrong_is_refused(tmp_path)
+    command = [str(require("dcmdump")), "+P", "PatientName", str(tmp_path / "two.dcm")]
+    shown = subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
+    assert b"Roe^Rick" in shown
+    assert b"Doe^Jane" not in shown

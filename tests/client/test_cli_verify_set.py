@@ -368,6 +368,13 @@ def test_a_dicom_file_with_a_zip_in_its_preamble_is_an_image(study: Study) -> No
     assert (ran.code, ran.json()["rung"]) == (0, "file")
 
 
+def _marked(raw: bytes) -> bytes:
+    """The file with the SOP class of a DICOMDIR in its file meta information."""
+    mark = writers.element(0x00020002, "UI", b"1.2.840.10008.1.3.10")
+    length = int.from_bytes(raw[140:144], "little") + len(mark)
+    return raw[:140] + length.to_bytes(4, "little") + mark + raw[144:]
+
+
 # --- DICOMDIR -------------------------------------------------------------------------------------
 
 
@@ -427,9 +434,7 @@ def test_another_object_than_the_dicomdir_says_is_named(study: Study) -> None:
 
 def test_an_image_does_not_pass_for_a_dicomdir(study: Study) -> None:
     """An image that nobody recorded is extra, also when its file meta information says that it is a directory."""
-    mark = writers.element(0x00020002, "UI", b"1.2.840.10008.1.3.10")
-    raw = slice_of(6)
-    study.put("sly.dcm", raw[:144] + mark + raw[144:])
+    study.put("sly.dcm", _marked(slice_of(6)))
     assert study.verify("--json").json()["extra"] == ["sly.dcm"]
 
 
@@ -524,8 +529,7 @@ def test_a_link_to_a_folder_leaves_the_set_unsettled(study: Study, tmp_path: Pat
 )
 def test_a_broken_image_does_not_pass_for_a_dicomdir(study: Study, change: Callable[[bytes], bytes]) -> None:
     """An image that calls itself a directory and cannot be measured is not set aside."""
-    raw = slice_of(6)
-    study.put("sly.dcm", change(raw[:144] + writers.element(0x00020002, "UI", b"1.2.840.10008.1.3.10") + raw[144:]))
+    study.put("sly.dcm", change(_marked(slice_of(6))))
     ran = study.verify("--json")
     assert ran.code != 0
     assert "sly.dcm" in results(ran.json())
