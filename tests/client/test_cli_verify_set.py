@@ -299,6 +299,7 @@ def test_single_frames_find_the_evidence_that_shows_them(tmp_path: Path) -> None
     assert found["images"][0]["verdict"]["facts"]["frame"] == "2"
     row = next(line for line in study.verify().out.splitlines() if line.startswith("one.dcm"))
     assert "frame 2 of the record" in row
+    assert "Only some frames of a recorded image:\n  one.dcm: frame 2\n" in study.verify().out
 
 
 def test_a_copy_with_another_header_is_found_by_its_pixels(tmp_path: Path) -> None:
