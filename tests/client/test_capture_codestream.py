@@ -249,3 +249,19 @@ def test_the_sign_of_samples_is_covered(tmp_path: Path) -> None:
         _measured(tmp_path, "1.2.840.10008.1.2.4.91", [b"\xff\x4fabcd\xff\xd9"], representation=each) for each in (1, 0)
     )
     assert signed.digests["codestream"] != unsigned.digests["codestream"]
+
+
+@pytest.mark.parametrize("lengths", [None, [40], [38, 2]])
+@pytest.mark.parametrize("offset", [0, 48])
+def test_the_table_of_a_single_frame_has_to_be_right(tmp_path: Path, offset: int, lengths: list[int] | None) -> None:
+    """Readers that believe an offset or a length find another frame than those that join the fragments."""
+    path = _file(tmp_path, "1.2.840.10008.1.2.4.91", [bytes(range(1, 41)), bytes(range(100, 140))])
+    more = element(0x7FE00001, "OV", struct.pack("<Q", offset))
+    if lengths is not None:
+        more += element(0x7FE00002, "OV", struct.pack(f"<{len(lengths)}Q", *lengths))
+    data = path.read_bytes()
+    at = data.index(struct.pack("<HH2s", 0x7FE0, 0x0010, b"OB"))
+    path.write_bytes(data[:at] + more + data[at:])
+    found = measure(path, tolerant=True)
+    assert ("codestream" in found.digests) == (offset == 0 and lengths is None)
+    assert ("codestream" in found.uncomputed) == ("codestream" not in found.digests)

@@ -179,7 +179,8 @@ def _module(header: Header, limits: Limits) -> PixelModule:
 
 
 def _spans(header: Header, module: PixelModule) -> list[Span]:
-    return frame_spans(header.file, header.walker, header.data_set, module.element.fragments or (), module.frames)
+    frames = 0 if header.meta.transfer_syntax.startswith(VIDEO) else module.frames
+    return frame_spans(header.file, header.walker, header.data_set, module.element.fragments or (), frames)
 
 
 def _check_compressible(module: PixelModule, limits: Limits) -> None:
