@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pydicom.data
 import pytest
@@ -258,7 +259,7 @@ def test_content_never_matches_where_the_frames_differ(tmp_path: Path, vr: str, 
     """Big-endian pixels whose bytes the stream turns otherwise than readers do are other pixels."""
     data = bytes(range(2 * allocated))
     turned = b"".join(data[at : at + 2][::-1] for at in range(0, len(data), 2)) if vr == "OW" else data
-    shape = {"rows": 4, "columns": 4, "allocated": allocated, "vr": vr}
+    shape: dict[str, Any] = {"rows": 4, "columns": 4, "allocated": allocated, "vr": vr}
     recorded = _measured(tmp_path, dicom(image_elements(data, **shape)))
     found = _measured(tmp_path, dicom(image_elements(turned, syntax=BIG, **shape), syntax=BIG))
     assert found.digests["content"] == recorded.digests["content"]
