@@ -57,7 +57,8 @@ def check_image(record: Statement, image: Measurement | None, shown: FrameProofs
         reason = f"two hash algorithms contradict each other on rung {match.conflict}: one of them is broken"
         return Compared(Check(_IMAGE, NOT_CHECKED, reason))
     if match.rung is not None:
-        return Compared(Check(_IMAGE, PASS, f"rung {match.rung}: {_COVERS[match.rung]}"), match.rung)
+        left_out = f"; not covered: {_tags(image)}" if match.rung == "content" and image.uncovered else ""
+        return Compared(Check(_IMAGE, PASS, f"rung {match.rung}: {_COVERS[match.rung]}{left_out}"), match.rung)
     comparable = (image.media == _DICOM) == (record.payload["media"] == _DICOM)
     if shown is not None and comparable and _shows(image, shown):
         reason = f"rung {shown.rung}: the image is frame {shown.numbers} of {shown.count} of the recorded one"

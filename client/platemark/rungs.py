@@ -77,7 +77,8 @@ class Measurement:
     `digests` holds SHA-256 and SHA-512 for every rung that could be computed; `absent` holds, for every other rung that
     this release defines for the medium, one sentence that says why not. `frames` is the number of frames under `pixels`
     or `codestream` (None when the file has neither), `frame_digests` the SHA-256 digest of each, in order.
-    `encapsulated`: the object holds compressed fragments, whose borders `content` does not cover. `uncovered` are the tags
+    `encapsulated`: the transfer syntax is none of the native ones; `content` covers neither it nor the borders of
+    compressed fragments. `uncovered` are the tags
     of the data set that `content` leaves out because their value representation is not known.
 
     `uncomputed` are the absent rungs that the file may well have and that could not be computed here and now: a decoder
@@ -123,8 +124,8 @@ class Match:
 def strongest_match(measured: Digests, recorded: Digests, *, content_alone: bool = True) -> Match:
     """Compare what was measured with what was recorded, rung by rung, strongest first (rules R1 to R4).
 
-    A rung matches when both sides carry SHA-256 and every hash algorithm that both sides carry agrees. Without
-    `content_alone` (of the Measurement) `content` matches only beside frames that agree.
+    A rung matches when both sides carry SHA-256 and every hash algorithm that both sides carry agrees. `content` never
+    matches beside frames that differ, and without `content_alone` (of the Measurement) only beside frames that agree.
     Rungs that are not in RUNGS are ignored: a later release may define more.
     """
     equal: dict[str, bool] = {}
@@ -136,6 +137,6 @@ def strongest_match(measured: Digests, recorded: Digests, *, content_alone: bool
         if SHA256 in verdicts:
             equal[rung] = verdicts[SHA256]
     frames = [equal[rung] for rung in FRAME_RUNGS if rung in equal]
-    if not content_alone and not (frames and all(frames)):
+    if not all(frames) or not (frames or content_alone):
         equal.pop("content", None)
     return Match(next((rung for rung in RUNGS if equal.get(rung)), None))

@@ -70,13 +70,18 @@ class Shift:
         raises; what was attested before that stays so.
         """
         done = []
+        # Asked first: what is captured meanwhile is found now or at the next step, never passed over.
+        waiting = self._journal.first_uncaptured(self.calling, since_ns=self._since, after=self._after)
+        after = self._after
         while True:
-            found = self._journal.captured_from(self.calling, since_ns=self._since, after=self._after, limit=_AT_ONCE)
+            found = self._journal.captured_from(self.calling, since_ns=self._since, after=after, limit=_AT_ONCE)
             for number, standing in found:
                 assert standing.statement_id is not None
                 if self._attest(standing.statement_id):
                     done.append(standing.statement_id)
-                self._after = number
+                after = number
+                if waiting is None or number < waiting:
+                    self._after = number
             if len(found) < _AT_ONCE:
                 return done
 

@@ -45,9 +45,11 @@ def _root(frames: list[bytes], algorithm: int, *, domain: bytes = b"PXC-ROOT\0")
     return hashlib.new(name, domain + struct.pack(">Q", len(frames)) + tree).digest()
 
 
-def _frame(syntax: str, codestream: bytes, *, rows: int, columns: int, samples: int, photometric: str) -> bytes:
+def _frame(
+    syntax: str, codestream: bytes, *, rows: int, columns: int, samples: int, photometric: str, sign: int = 0
+) -> bytes:
     """What is hashed of one frame, from the rules alone."""
-    head = b"PXC\0" + struct.pack(">IIH", rows, columns, samples) + photometric.encode() + b"\0"
+    head = b"PXC\0" + struct.pack(">IIHB", rows, columns, samples, sign) + photometric.encode() + b"\0"
     return head + syntax.encode() + b"\0" + codestream
 
 
@@ -89,6 +91,7 @@ def test_codestreams_equal_the_reference_over_the_frames_that_pydicom_splits(nam
     for frame in generate_frames(found.PixelData, number_of_frames=count):
         codestream = frame[:-1] if frame[:-1].endswith(b"\xff\xd9") else frame.rstrip(b"\0")
         facts = {"rows": found.Rows, "columns": found.Columns, "samples": found.SamplesPerPixel}
+        facts["sign"] = found.PixelRepresentation
         hashed.append(_frame(syntax, codestream, photometric=found.PhotometricInterpretation, **facts))
     measurement = measure(path)
     assert (measurement.frames, "pixels" in measurement.digests, measurement.encapsulated) == (count, False, True)
@@ -238,3 +241,27 @@ def test_memory_does_not_grow_with_a_video(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert measurement.frame_digests == _measured(tmp_path, H264, [b"\0\0\0\1 film"]).frame_digests
     assert peak < 8 << 20
+
+
+def test_the_sign_of_samples_is_covered(tmp_path: Path) -> None:
+    """One compressed frame read as signed and as unsigned samples is two images."""
+    signed, unsigned = (
+        _measured(tmp_path, "1.2.840.10008.1.2.4.91", [b"\xff\x4fabcd\xff\xd9"], representation=each) for each in (1, 0)
+    )
+    assert signed.digests["codestream"] != unsigned.digests["codestream"]
+
+
+@pytest.mark.parametrize("lengths", [None, [40], [38, 2]])
+@pytest.mark.parametrize("offset", [0, 48])
+def test_the_table_of_a_single_frame_has_to_be_right(tmp_path: Path, offset: int, lengths: list[int] | None) -> None:
+    """Readers that believe an offset or a length find another frame than those that join the fragments."""
+    path = _file(tmp_path, "1.2.840.10008.1.2.4.91", [bytes(range(1, 41)), bytes(range(100, 140))])
+    more = element(0x7FE00001, "OV", struct.pack("<Q", offset))
+    if lengths is not None:
+        more += element(0x7FE00002, "OV", struct.pack(f"<{len(lengths)}Q", *lengths))
+    data = path.read_bytes()
+    at = data.index(struct.pack("<HH2s", 0x7FE0, 0x0010, b"OB"))
+    path.write_bytes(data[:at] + more + data[at:])
+    found = measure(path, tolerant=True)
+    assert ("codestream" in found.digests) == (offset == 0 and lengths is None)
+    assert ("codestream" in found.uncomputed) == ("codestream" not in found.digests)

@@ -299,6 +299,7 @@ def test_single_frames_find_the_evidence_that_shows_them(tmp_path: Path) -> None
     assert found["images"][0]["verdict"]["facts"]["frame"] == "2"
     row = next(line for line in study.verify().out.splitlines() if line.startswith("one.dcm"))
     assert "frame 2 of the record" in row
+    assert "Only some frames of a recorded image:\n  one.dcm: frame 2\n" in study.verify().out
 
 
 def test_a_copy_with_another_header_is_found_by_its_pixels(tmp_path: Path) -> None:
@@ -368,6 +369,13 @@ def test_a_dicom_file_with_a_zip_in_its_preamble_is_an_image(study: Study) -> No
     assert (ran.code, ran.json()["rung"]) == (0, "file")
 
 
+def _marked(raw: bytes) -> bytes:
+    """The file with the SOP class of a DICOMDIR in its file meta information."""
+    mark = writers.element(0x00020002, "UI", b"1.2.840.10008.1.3.10")
+    length = int.from_bytes(raw[140:144], "little") + len(mark)
+    return raw[:140] + length.to_bytes(4, "little") + mark + raw[144:]
+
+
 # --- DICOMDIR -------------------------------------------------------------------------------------
 
 
@@ -427,9 +435,7 @@ def test_another_object_than_the_dicomdir_says_is_named(study: Study) -> None:
 
 def test_an_image_does_not_pass_for_a_dicomdir(study: Study) -> None:
     """An image that nobody recorded is extra, also when its file meta information says that it is a directory."""
-    mark = writers.element(0x00020002, "UI", b"1.2.840.10008.1.3.10")
-    raw = slice_of(6)
-    study.put("sly.dcm", raw[:144] + mark + raw[144:])
+    study.put("sly.dcm", _marked(slice_of(6)))
     assert study.verify("--json").json()["extra"] == ["sly.dcm"]
 
 
@@ -473,3 +479,69 @@ def test_a_disc_that_dcmtk_made_is_read(tmp_path: Path, require: Callable[[str],
     (study.images / "DICOM" / "IM1").unlink()
     ran = study.verify("--json")
     assert (ran.code, [each["path"] for each in ran.json()["directory"]["missing"]]) == (1, ["DICOM/IM1"])
+
+
+# --- what other readers would open ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".statement", ".tmp", ".pem"])
+def test_the_suffix_of_our_own_files_hides_no_image(study: Study, suffix: str) -> None:
+    """Viewers open files by their content, and so an image that nobody recorded is extra under any name."""
+    study.put(f"slice9{suffix}", slice_of(9))
+    ran = study.verify("--json")
+    assert (ran.code, ran.json()["extra"]) == (1, [f"slice9{suffix}"])
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        slice_of(9)[132:],
+        slice_of(9)[128:],
+        slice_of(9)[len(writers.file_meta(writers.EXPLICIT)) :],
+        slice_of(9, syntax=writers.IMPLICIT)[len(writers.file_meta(writers.IMPLICIT)) :],
+        slice_of(9, syntax=writers.BIG)[len(writers.file_meta(writers.BIG)) :],
+    ],
+    ids=["no DICM", "no preamble", "explicit", "implicit", "big endian"],
+)
+def test_a_data_set_without_its_head_leaves_the_set_unsettled(study: Study, raw: bytes) -> None:
+    """What is no DICOM file and is opened by many readers all the same is not passed over."""
+    study.put("slice9.dcm", raw)
+    ran = study.verify("--json")
+    assert (ran.code, results(ran.json())["slice9.dcm"]) == (3, "UNREADABLE")
+
+
+def test_a_link_to_a_folder_leaves_the_set_unsettled(study: Study, tmp_path: Path) -> None:
+    """It is not followed here, and a viewer may follow it."""
+    (tmp_path / "elsewhere").mkdir()
+    (study.images / "more").symlink_to(tmp_path / "elsewhere")
+    ran = study.verify("--json")
+    assert (ran.code, results(ran.json())["more"]) == (3, "UNREADABLE")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda raw: raw + writers.element(0x00080018, "UI", b"2.25.1"),
+        lambda raw: raw.replace(
+            writers.element(0x00280010, "US", b"\3\0"), writers.element(0x00280010, "US", b"\3\0\3\0")
+        ),
+    ],
+    ids=["an element twice", "two numbers of rows"],
+)
+def test_a_broken_image_does_not_pass_for_a_dicomdir(study: Study, change: Callable[[bytes], bytes]) -> None:
+    """An image that calls itself a directory and cannot be measured is not set aside."""
+    study.put("sly.dcm", change(_marked(slice_of(6))))
+    ran = study.verify("--json")
+    assert ran.code != 0
+    assert "sly.dcm" in results(ran.json())
+
+
+def test_a_file_of_the_dicomdir_that_is_no_image_is_named(study: Study) -> None:
+    """What the DICOMDIR calls an image and is none is another object than it says."""
+    _disc(study, record("DICOM\\IM000009", instance="2.25.99"))
+    study.put("DICOM/IM000009", b"text")
+    ran = study.verify("--json")
+    assert (ran.code, ran.json()["directory"]["another_object"]) == (
+        1,
+        [{"name": "DICOM/IM000009", "reason": "is no image"}],
+    )

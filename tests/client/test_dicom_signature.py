@@ -553,3 +553,20 @@ def test_signing_is_quick_enough_to_use(tmp_path: Path) -> None:
     assert one(out).exit_code == 0
     assert time.monotonic() - begin < 60
     assert io.BytesIO(out.read_bytes()).getbuffer().nbytes > 10_000_000
+
+
+def test_a_signed_element_cannot_be_moved_into_the_item_of_its_signature(tmp_path: Path) -> None:
+    """The MAC does not say where the data set ends and the item begins: what was taken out of the object is no more signed."""
+    out = signed(tmp_path, tags=[0x00080018, 0x00100010])
+    assert one(out).integrity is Integrity.HOLDS
+    data = out.read_bytes()
+    start = data.index(struct.pack("<HH2s", 0x0010, 0x0010, b"PN"))
+    size = 8 + int.from_bytes(data[start + 6 : start + 8], "little")
+    moved, data = data[start : start + size], data[:start] + data[start + size :]
+    at = data.index(struct.pack("<HH2s", 0xFFFA, 0xFFFA, b"SQ")) + 8
+    whole, item = (int.from_bytes(data[place : place + 4], "little") for place in (at, at + 8))
+    head = struct.pack("<I", whole + size) + data[at + 4 : at + 8] + struct.pack("<I", item + size)
+    out.write_bytes(data[:at] + head + moved + data[at + 12 :])
+    checked = one(out)
+    assert (checked.integrity, checked.exit_code) == (Integrity.FAILS, 1)
+    assert "(0010,0010)" in checked.reason

@@ -30,7 +30,7 @@ class Gateway:
         self.journal = Journal(directory / "journal.sqlite")
         self.spool = Spool(directory / "spool")
 
-    def captured(self, number: int, *, calling: str = "DX1") -> bytes:
+    def captured(self, number: int, *, calling: str = "DX1", signed: bool = True) -> bytes:
         """An object of the modality whose statement is in the spool; the statement's id."""
         self.journal.add(
             Received(
@@ -46,6 +46,10 @@ class Gateway:
                 address="127.0.0.1",
             )
         )
+        return self.signed(number) if signed else b""
+
+    def signed(self, number: int) -> bytes:
+        """The object gets its statement; the statement's id."""
         identity = bytes([number]) * 32
         self.journal.captured(f"{number:032x}", identity)
         return identity
@@ -93,6 +97,18 @@ def test_every_capture_of_the_modality_since_the_shift_began_is_attested_once(ga
     with shift(gateway, chain, since=NOW + 3) as again:
         assert again.step() == []
     assert gateway.attested() == [first, second, third]
+
+
+def test_a_capture_that_was_signed_late_is_attested(gateway: Gateway, chain: Chain) -> None:
+    """An object that is captured after later ones, because it failed at first, is not passed over."""
+    gateway.captured(1, signed=False)
+    gateway.journal.capture_failed(f"{1:032x}", "the vault is not there")
+    later = gateway.captured(2)
+    with shift(gateway, chain, since=NOW) as working:
+        assert working.step() == [later]
+        gateway.journal.retry_capture(f"{1:032x}")
+        late = gateway.signed(1)
+        assert (working.step(), working.step()) == ([late], [])
 
 
 def test_an_attestation_says_who_what_and_when(gateway: Gateway, chain: Chain) -> None:

@@ -17,14 +17,14 @@ from platemark.study.places import Folder, Zip, open_place
 
 
 def test_a_folder_is_its_regular_files(tmp_path: Path) -> None:
-    """Names are relative and in order; links to folders, and what is no file, are left out."""
+    """Names are relative and in order; links to folders are named and not followed, what is no file is left out."""
     (tmp_path / "b").mkdir()
     for name in ("b/2", "b/1", "a"):
         (tmp_path / name).write_bytes(name.encode())
     (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     found = Folder(tmp_path)
-    assert found.names == ("a", "b/1", "b/2")
+    assert found.names == ("a", "loop", "b/1", "b/2")
     assert found.read("b/1", limit=3) == b"b/1"
 
 

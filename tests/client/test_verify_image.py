@@ -63,7 +63,6 @@ def _image(
         (("file", "dataset", "content", "pixels"), "file"),
         (("dataset", "content", "pixels"), "dataset"),
         (("content", "pixels"), "content"),
-        (("content",), "content"),
     ],
 )
 def test_a_rung_that_covers_the_header_matches(same: tuple[str, ...], rung: str) -> None:
@@ -358,3 +357,17 @@ def test_a_match_is_symmetric_and_rests_on_sha256(
         assert SHA256 in common
         assert [ours[match.rung][each] for each in common] == [theirs[match.rung][each] for each in common]
         assert match.conflict is None
+
+
+def test_equal_content_does_not_outweigh_frames_that_differ() -> None:
+    """Where both sides have frames and they differ, the image does not match, whatever the elements say."""
+    verdict = _judge(_image("content", differing=("file", "dataset", "pixels")))
+    assert (verdict.result, verdict.rung) == (DOES_NOT_MATCH, None)
+
+
+def test_a_match_on_content_says_what_it_does_not_cover() -> None:
+    """A window that somebody added as UN is not under the rung, and the first words of the report say so."""
+    image = replace(_image("content", "pixels"), uncovered=frozenset({0x00281050, 0x00281051}))
+    verdict = _judge(image, disclosure=WHOLE.open(*HEADER_BINDING))
+    assert (verdict.result, verdict.rung) == (MATCHES_RECORD, "content")
+    assert "not covered: (0028,1050) and 1 more" in verdict.reason

@@ -125,7 +125,9 @@ def _px2(samples: bytes, *, rows: int, columns: int, width: int, sign: int = 0) 
 
 
 def _pxc(codestream: bytes, syntax: str, *, rows: int = 2, columns: int = 4) -> bytes:
-    return b"PXC\0" + struct.pack(">IIH", rows, columns, 1) + b"MONOCHROME2\0" + syntax.encode() + b"\0" + codestream
+    return (
+        b"PXC\0" + struct.pack(">IIHB", rows, columns, 1, 0) + b"MONOCHROME2\0" + syntax.encode() + b"\0" + codestream
+    )
 
 
 def _compressed(fragments: list[bytes], syntax: str, *, table: bytes = b"", **shape: Any) -> bytes:

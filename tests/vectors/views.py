@@ -96,4 +96,8 @@ def scenes() -> Iterator[tuple[str, Scene, Measurement]]:
     private, laterality = frozenset({_PRIVATE}), frozenset({_LATERALITY})
     yield "content that leaves a private element out", _scene(), _copy("content", "pixels", uncovered=private)
     moved = {**_HEADER, "laterality": "L"}
-    yield "content that leaves the laterality out", _scene(), _copy("content", uncovered=laterality, attributes=moved)
+    yield (
+        "content that leaves the laterality out",
+        _scene(),
+        _copy("content", "pixels", uncovered=laterality, attributes=moved),
+    )

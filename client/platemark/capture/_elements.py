@@ -29,6 +29,7 @@ __all__ = [
     "Element",
     "Walker",
     "name_of",
+    "require_one_reading",
 ]
 
 UNDEFINED = 0xFFFFFFFF
@@ -63,12 +64,22 @@ def name_of(tag: int) -> str:
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
+def require_one_reading(file: BinaryIO, start: int) -> None:
+    """Refuse a data set in implicit VR whose first length looks like a VR: readers that guess the encoding see another one.
+
+    Such a length is 16705 bytes or more, and no first element is that long. Raises MalformedError.
+    """
+    file.seek(start + 4)
+    length = file.read(2)
+    if len(length) == 2 and all(ord("A") <= byte <= ord("Z") for byte in length):
+        raise MalformedError("the data set is in implicit VR and begins as one in explicit VR does")
+
+
 class Walker:
     """Walks one data set from `start` to `end` (exclusive) of `file`.
 
     Only elements whose tag is in `wanted` are kept; other sequences are skipped or stepped through. Every length is
-    checked against the bytes that are there before it is used. Raises MalformedError. After `walk`, `fragmented` says
-    whether any pixel data, of an icon too, is encapsulated.
+    checked against the bytes that are there before it is used. Raises MalformedError.
     """
 
     def __init__(
@@ -79,7 +90,6 @@ class Walker:
         self._explicit = explicit
         self._order = "<" if little else ">"
         self._budget = _MAX_ELEMENTS
-        self.fragmented = False
         file.seek(start)
 
     def walk(self) -> DataSet:
@@ -178,7 +188,6 @@ class Walker:
 
     def _fragments(self, end: int) -> tuple[tuple[int, int], ...]:
         """Offset and length of every item of encapsulated pixel data, the offset table first (PS3.5 A.4)."""
-        self.fragmented = True
         fragments: list[tuple[int, int]] = []
         while True:
             if self._position >= end:

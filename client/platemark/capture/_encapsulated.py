@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VIDEO", "Span", "frame_spans", "read_codestreams", "read_span", "trimmed"]
 
-_EXTENDED_OFFSETS = 0x7FE00001
+_EXTENDED_OFFSETS, _EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
 _END = b"\xff\xd9"
 _JPEG_STARTS = (b"\xff\xd8", b"\xff\x4f")
 _BLOCK = 1 << 20
@@ -30,21 +30,24 @@ Span = tuple[tuple[int, int], ...]
 def frame_spans(
     file: BinaryIO, walker: Walker, data_set: DataSet, table_and_fragments: Span, frames: int
 ) -> list[Span]:
-    """The fragments of every frame.
+    """The fragments of every frame; all of them for 0 frames, which stands for a video.
 
-    One frame takes all fragments. Several are told apart by the extended offset table, else by the basic one when it is
-    not empty, else one fragment each when the numbers agree, else a frame ends where a fragment ends with the JPEG
-    marker EOI and at most one byte of padding (PS3.5 A.4).
+    Frames are told apart by the extended offset table, else by the basic one when it is not empty. Without any, one frame
+    takes all fragments, and several one each when the numbers agree; else a frame ends where a fragment ends with the
+    JPEG marker EOI and at most one byte of padding (PS3.5 A.4). A table of a single frame has to be right as well: there
+    are readers that believe it.
     Raises MalformedError when the tables do not fit the fragments or frames cannot be told apart.
     """
     table, *fragments = table_and_fragments
     if not fragments:
         raise MalformedError("the encapsulated pixel data has no fragments")
-    if frames == 1:
-        return [tuple(fragments)]
-    offsets = _offsets(file, walker, data_set, table, frames)
+    offsets = _offsets(file, walker, data_set, table, frames) if frames else None
     if offsets is not None:
-        return _by_offsets(fragments, offsets, frames)
+        spans = _by_offsets(fragments, offsets, frames)
+        _check_lengths(walker, data_set, spans)
+        return spans
+    if frames <= 1:
+        return [tuple(fragments)]
     if len(fragments) == frames:
         return [(fragment,) for fragment in fragments]
     return _by_end_of_image(file, fragments, frames)
@@ -139,6 +142,19 @@ def _offsets(
         raise MalformedError(f"the basic offset table is {table[1]} bytes long, not 4 for each frame")
     file.seek(table[0])
     return list(struct.unpack(f"<{frames}I", file.read(table[1])))
+
+
+def _check_lengths(walker: Walker, data_set: DataSet, spans: list[Span]) -> None:
+    """Refuse an extended table of lengths that cuts a frame short or goes beyond it, by more than a byte of padding."""
+    lengths = data_set.get(_EXTENDED_LENGTHS)
+    if lengths is None:
+        return
+    if lengths.length != 8 * len(spans):
+        raise MalformedError(f"the extended offset table has {lengths.length} bytes of lengths, not 8 for each frame")
+    stated = struct.unpack(f"<{len(spans)}Q", walker.value(lengths, limit=8 * len(spans)))
+    totals = (sum(count for _, count in span) for span in spans)
+    if any(total - length not in (0, 1) for total, length in zip(totals, stated, strict=True)):
+        raise MalformedError("the extended offset table has lengths that are not those of the frames")
 
 
 def _by_offsets(fragments: list[tuple[int, int]], offsets: list[int], frames: int) -> list[Span]:

@@ -39,9 +39,11 @@ def pxi_prefix(*, rows: int, columns: int, samples: int, width: int, orientation
     return b"PXI\0" + fixed + photometric.encode("ascii") + b"\0"
 
 
-def pxc_prefix(*, rows: int, columns: int, samples: int, photometric: str, transfer_syntax: str) -> bytes:
+def pxc_prefix(
+    *, rows: int, columns: int, samples: int, representation: int, photometric: str, transfer_syntax: str
+) -> bytes:
     """What precedes the codestream in the digest of a compressed DICOM frame; all integers big-endian."""
-    fixed = struct.pack(">IIH", rows, columns, samples)
+    fixed = struct.pack(">IIHB", rows, columns, samples, representation)
     return b"PXC\0" + fixed + photometric.encode("ascii") + b"\0" + transfer_syntax.encode("ascii") + b"\0"
 
 

@@ -12,6 +12,7 @@ from platemark.capture import _values, dicom
 from platemark.capture._charset import decode_text
 from platemark.capture._faults import MalformedError, NoCodecError, UndefinedRungError
 from platemark.capture._limits import Limits
+from platemark.capture._mac_stream import NATIVE
 from platemark.capture._source import Digester, hashing_tails, open_regular, require_unchanged
 from platemark.capture.image import Jpeg, Png, Tiff
 from platemark.errors import CaptureError, DecodeError, NotAnImageError
@@ -163,7 +164,7 @@ def _measure_dicom(file: BinaryIO, size: int, *, pixels: bool, tolerant: bool, l
         try:
             with dicom.open_header(file, size, meta, limits) as header:
                 draft.attributes = header.attributes()
-                draft.encapsulated = header.walker.fragmented
+                draft.encapsulated = meta.transfer_syntax not in NATIVE
                 _content(draft, header, tolerant=tolerant)
                 _dicom_frames(draft, header, wanted=pixels, tolerant=tolerant, limits=limits)
         except MalformedError as error:

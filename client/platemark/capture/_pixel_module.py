@@ -82,6 +82,7 @@ class PixelModule:
             rows=self.rows,
             columns=self.columns,
             samples=self.samples,
+            representation=self.representation,
             photometric=self.photometric,
             transfer_syntax=transfer_syntax,
         )

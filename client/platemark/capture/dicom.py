@@ -14,7 +14,7 @@ from platemark.capture._child import DecodeChild
 from platemark.capture._codestream import LOSSLESS, read_codestream_header
 from platemark.capture._dicom_attributes import WANTED, read_attributes
 from platemark.capture._dictionary import dictionary
-from platemark.capture._elements import PIXEL_DATA, UNDEFINED, Walker
+from platemark.capture._elements import PIXEL_DATA, UNDEFINED, Walker, require_one_reading
 from platemark.capture._encapsulated import VIDEO, frame_spans, read_codestreams, read_span, trimmed
 from platemark.capture._faults import MalformedError, UndefinedRungError
 from platemark.capture._file_meta import DEFLATED, read_file_meta
@@ -58,6 +58,8 @@ class Header:
     def __init__(self, file: BinaryIO, start: int, end: int, meta: FileMeta) -> None:
         self.file, self.start, self.end, self.meta = file, start, end, meta
         self.little = meta.transfer_syntax != BIG
+        if meta.transfer_syntax == IMPLICIT:
+            require_one_reading(file, start)
         self.walker = Walker(
             file, start, end, explicit=meta.transfer_syntax != IMPLICIT, little=self.little, wanted=WANTED
         )
@@ -177,7 +179,8 @@ def _module(header: Header, limits: Limits) -> PixelModule:
 
 
 def _spans(header: Header, module: PixelModule) -> list[Span]:
-    return frame_spans(header.file, header.walker, header.data_set, module.element.fragments or (), module.frames)
+    frames = 0 if header.meta.transfer_syntax.startswith(VIDEO) else module.frames
+    return frame_spans(header.file, header.walker, header.data_set, module.element.fragments or (), frames)
 
 
 def _check_compressible(module: PixelModule, limits: Limits) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platemark.capture import measure
+from platemark.capture.bare import is_bare
 from platemark.capture.dicomdir import is_dicomdir, read_dicomdir
 from platemark.cli import media, output
 from platemark.cli.ahead import ahead
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["is_set", "say", "verify_set"]
 
 _MAX_DICOMDIR = 256 << 20
+_BARE = "looks like a DICOM data set without the head of a file (PS3.10), which other readers may open as an image"
 
 
 def is_set(target: Path) -> bool:
@@ -66,30 +68,43 @@ def say(verdict: SetVerdict, *, as_json: bool) -> None:
 
 def _measured(place: Place, judge: Judge) -> tuple[list[Seen], list[str]]:
     """Every image of the place in the order of names, and what is none."""
-    names = [name for name in place.names if not name.endswith(media.OURS)]
+    names = place.names
     seen: list[Seen] = []
     aside: list[str] = []
 
     def one(name: str) -> Seen | None:
         """An image, None for a file of another kind."""
+        begin = b""
         try:
             with place.path(name) as path:
-                directory = is_dicomdir(head(path))
-                return judge.image(name, measure(path, tolerant=True), directory=directory)
+                begin = head(path)
+                return _seen(judge, name, path, directory=is_dicomdir(begin))
         except NotAnImageError:
-            return None
+            return Seen(name, fault=_BARE) if is_bare(begin) else None
         except (CaptureError, FormatError, FileError) as error:
             return Seen(name, fault=str(error) if isinstance(error, FormatError) else error.reason)
 
     with output.progress("verifying", len(names)) as step:
         for name, future in ahead(one, names):
             image = future.result()
-            if image is None:
-                aside.append(name)
-            else:
+            if image is not None:
                 seen.append(image)
+            elif not name.endswith(media.OURS):
+                aside.append(name)
             step(1)
     return seen, aside
+
+
+def _seen(judge: Judge, name: str, path: Path, *, directory: bool) -> Seen:
+    """The image; or the DICOMDIR, when it calls itself one, has nothing of an image and can be read as one."""
+    seen = judge.image(name, measure(path, tolerant=True), directory=directory)
+    if seen.directory and not seen.outcomes:
+        try:
+            with path.open("rb") as file:
+                read_dicomdir(file, path.stat().st_size)
+        except FormatError as error:
+            return Seen(name, fault=f"calls itself a DICOMDIR and is none: {error}")
+    return seen
 
 
 def _directory(place: Place, explicit: str | None) -> Directory | None:

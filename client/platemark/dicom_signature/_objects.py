@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from platemark.capture import Limits
 from platemark.capture._dictionary import dictionary, private_dictionary
+from platemark.capture._elements import require_one_reading
 from platemark.capture._faults import MalformedError, NoCodecError, UndefinedRungError
 from platemark.capture._file_meta import DEFLATED, read_file_meta
 from platemark.capture._mac_stream import EXPLICIT, IMPLICIT, NATIVE
@@ -76,6 +77,8 @@ def open_object(path: str | os.PathLike[str]) -> Iterator[DicomObject]:
                 file = cast("BinaryIO", plain)
                 start, end = 0, inflate(whole, start, file, Limits().inflated_bytes)
             syntax = EXPLICIT if meta.transfer_syntax == DEFLATED else meta.transfer_syntax
+            if syntax == IMPLICIT:
+                require_one_reading(file, start)
             vr_of = _dictionary(syntax)
             private = None if vr_of is None else private_dictionary()
             top, below = find_levels(file, start, end, transfer_syntax=syntax, vr_of=vr_of)

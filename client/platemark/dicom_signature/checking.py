@@ -147,6 +147,10 @@ def _shown(tag: int) -> bool:
     return tag & 0xFFFF != 0 and tag not in (MAC_PARAMETERS, SIGNATURES)
 
 
+_GROUP = 0x0400
+"""Of the elements of a signature. What stands before them in its item could have been moved there from the data set."""
+
+
 class _UndecidedError(Exception):
     """Nothing was found wrong, and the signature cannot be said to hold."""
 
@@ -162,6 +166,12 @@ def _integrity(
         return Integrity.FAILS, f"it lists {_named(wrong)}, which no signature can cover", claimed
     try:
         _check_syntax(opened, mac)
+        if stray := [tag for tag in _own(opened, stored).covered if tag >> 16 < _GROUP]:
+            return (
+                Integrity.FAILS,
+                f"its own item has {_named(stray)}, which was the object's when it was signed",
+                claimed,
+            )
         stream = _matching(opened, level, stored, certificate)
         if stream is None:
             return Integrity.FAILS, "what it covers is not what was signed", claimed
@@ -243,7 +253,12 @@ def _streams(opened: DicomObject, level: Level, stored: Stored) -> Iterator[MacS
 def _whole(opened: DicomObject, stored: Stored, stream: MacStream) -> Iterator[bytes]:
     """The stream of the data set, and then that of the signature's own item."""
     yield from stream
-    yield from mac_stream(
+    yield from _own(opened, stored)
+
+
+def _own(opened: DicomObject, stored: Stored) -> MacStream:
+    """The stream of the signature's own item."""
+    return mac_stream(
         opened.file,
         stored.start,
         stored.end,

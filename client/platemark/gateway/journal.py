@@ -189,6 +189,15 @@ class Journal(StateFile):
         found = [(int(row["number"]), self.get(row["object_id"])) for row in rows]
         return [(number, standing) for number, standing in found if standing is not None]
 
+    def first_uncaptured(self, calling: str, *, since_ns: int, after: int) -> int | None:
+        """The number of the first object of these that has no statement, and may yet get one; None when all have one."""
+        rows = self._rows(
+            "SELECT number FROM object WHERE calling = ? AND received_ns >= ? AND number > ? "
+            "AND capture <> 'captured' ORDER BY number LIMIT 1",
+            (calling, since_ns, after),
+        )
+        return next((int(row["number"]) for row in rows), None)
+
     def unsettled(self) -> list[Received]:
         """Every object whose file is still needed."""
         return self._received("WHERE object.removed_ns IS NULL ORDER BY object.number", ())

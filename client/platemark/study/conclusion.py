@@ -107,6 +107,7 @@ def conclude(seen: Sequence[Seen], aside: Iterable[str], judge: Judge, directory
     """The verdict on the set of these images, in their order. Raises nothing for bad evidence."""
     images = _meant(seen, judge)
     chosen = _assigned(images)
+    aside = list(aside)
     set_aside = list(aside)
     rows: list[Row] = []
     for image, outcome in zip(images, chosen, strict=True):
@@ -120,7 +121,7 @@ def conclude(seen: Sequence[Seen], aside: Iterable[str], judge: Judge, directory
     unclaimed = [judge.pair(held, None) for held in judge.holdings.held if held.name not in claimed]
     sound = [each for each in unclaimed if each.result != EVIDENCE_INVALID and not each.unreadable]
     if directory is not None:
-        directory.compare(images)
+        directory.compare(images, aside)
     return SetVerdict(
         rows=tuple(rows),
         at=judge.at,

@@ -51,10 +51,14 @@ class Directory:
             else:
                 self.named[name] = reference
 
-    def compare(self, images: Iterable[Seen]) -> None:
-        """Name the DICOM files that the DICOMDIR does not, and those that are another object than it says."""
+    def compare(self, images: Iterable[Seen], aside: Iterable[str] = ()) -> None:
+        """Name the DICOM files that the DICOMDIR does not, and those that are another object than it says.
+
+        `aside` are the files that are no images at all.
+        """
         if self.fault:
             return
+        self.others += [(name, "is no image") for name in aside if name in self.named]
         for seen in images:
             reference = self.named.get(seen.name)
             if reference is None:

@@ -27,6 +27,8 @@ __all__ = ["Judge", "Outcome", "Seen"]
 
 _BEST_FIRST = (MATCHES_RECORD, INCONCLUSIVE, DOES_NOT_MATCH, EVIDENCE_INVALID)
 _SAME_PIXELS = ("pixels", "codestream")
+_OBJECT = frozenset({"rows", "columns", "frames", "sop_class_uid"})
+"""What an image has, and a DICOMDIR has not."""
 _WHOLE = frozenset({"file", "dataset", "content"})
 
 
@@ -94,7 +96,7 @@ class Judge:
             hint=_hint(measured),
             instance=instance if isinstance(instance, str) else None,
             dicom=measured.media == "application/dicom",
-            directory=directory and "rows" not in measured.attributes,
+            directory=directory and _OBJECT.isdisjoint(measured.attributes),
             pixels=frozenset(each for each in digests if each is not None),
             # Its frames were looked for; a list of a million of them is not kept.
             measured=None if found else replace(measured, frame_digests=()),

@@ -34,7 +34,7 @@ class Place(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every regular file, at most MAX_FILES."""
+        """Every regular file, and every link to a folder, at most MAX_FILES."""
         ...
 
     def path(self, name: str) -> _Context:
@@ -47,7 +47,7 @@ class Place(Protocol):
 
 
 class Folder:
-    """The regular files below a folder. Links to folders are not followed."""
+    """The regular files below a folder. Links to folders are names too, are not followed, and cannot be read."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.title = root, str(root)
@@ -57,9 +57,10 @@ class Folder:
         count = 0
         for folder, folders, names in os.walk(self.root, onerror=_raise):
             folders.sort()
-            for name in sorted(names):
+            links = [name for name in folders if (Path(folder) / name).is_symlink()]
+            for name in sorted([*names, *links]):
                 path = Path(folder) / name
-                if not path.is_file():
+                if not path.is_file() and name not in links:
                     continue
                 count += 1
                 if count > MAX_FILES:

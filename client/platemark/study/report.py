@@ -35,7 +35,7 @@ _WORDS = {
     UNREADABLE: ("cannot be read", "cannot be read"),
 }
 _ADVICE = {
-    ALL_MATCH: "Every image here is one that a known device registered, and every record handed over has its image.",
+    ALL_MATCH: "Every image here is one that a known device registered, or frames of one, and no record handed over is without.",
     DIFFERS: "The images and the evidence handed over are not the same set.",
     INCONCLUSIVE: "Not settled: at least one image, record or directory could not be judged.",
     EVIDENCE_INVALID: "Evidence itself failed a check: do not rely on it.",
@@ -71,6 +71,10 @@ def lines(verdict: SetVerdict) -> Iterator[str]:
     yield from _named("Invalid evidence without an image", (f"{e.held.name}: {e.reason}" for e in verdict.invalid))
     yield from _named("Evidence that cannot be read", (f"{name}: {why}" for name, why in verdict.unreadable))
     yield from _named("Several files with one record", (", ".join(names) for _, names in verdict.duplicates))
+    parts = ((each.name, each.outcome.frame) for each in verdict.rows if each.outcome is not None)
+    yield from _named(
+        "Only some frames of a recorded image", (f"{name}: frame {frame}" for name, frame in parts if frame)
+    )
     yield from _named("Further records of an image", (f"{held.name}: of {name}" for held, name in verdict.further))
     yield from _studies(verdict)
     yield from _directory(verdict)
