@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tokens import Token, make_token
+
 REQUIRE_ALL = os.environ.get("PLATEMARK_REQUIRE_ALL") == "1"
 SOAK = os.environ.get("PLATEMARK_SOAK") == "1"
 
@@ -22,17 +24,24 @@ settings.load_profile("soak" if SOAK else "ci")
 @pytest.fixture(scope="module", name="require")
 def _require() -> Callable[[str], Path]:
     """`require("dcmdump")` is that program's path; without it the test is skipped, or fails in CI."""
+    return require_program
 
-    def require(program: str) -> Path:
-        found = shutil.which(program)
-        if found is not None:
-            return Path(found)
-        reason = f"the program {program} is not installed"
-        if REQUIRE_ALL:
-            pytest.fail(f"{reason}, and PLATEMARK_REQUIRE_ALL=1 allows no skips", pytrace=False)
-        pytest.skip(reason)
 
-    return require
+def require_program(program: str) -> Path:
+    """The program's path; without it the test is skipped, or fails in CI."""
+    found = shutil.which(program)
+    if found is not None:
+        return Path(found)
+    reason = f"the program {program} is not installed"
+    if REQUIRE_ALL:
+        pytest.fail(f"{reason}, and PLATEMARK_REQUIRE_ALL=1 allows no skips", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", name="token")
+def _token(tmp_path_factory: pytest.TempPathFactory) -> Token:
+    """A PKCS#11 token; one for the whole run, because a module is loaded into a process once."""
+    return make_token(tmp_path_factory.mktemp("softhsm"), require_program("softhsm2-util"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

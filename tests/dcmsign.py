@@ -62,9 +62,10 @@ def environment() -> dict[str, str]:
     return {**os.environ, **({"DCMDICTPATH": dictionaries[0]} if dictionaries else {})}
 
 
-def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    """One program to its end; it has a minute."""
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment())
+def run(*command: str | Path, private: bool = False) -> subprocess.CompletedProcess[str]:
+    """One program to its end; it has a minute. With `private` dcmtk uses its dictionary of private elements, too."""
+    known = dict(os.environ) if private else environment()
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=known)
 
 
 def sign(source: Path, out: Path, keys: KeyFiles, *options: str | Path) -> subprocess.CompletedProcess[str]:

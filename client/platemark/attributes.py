@@ -35,9 +35,10 @@ image_orientation_patient image_position_patient patient_position frame_of_refer
 instance_number rows columns frames bits_stored photometric_interpretation pixel_spacing
 imager_pixel_spacing kvp exposure exposure_time protocol_name image_type burned_in_annotation
 synthetic_data lossy_image_compression rescale camera_id lens frame_id gps_position orientation
-file_name remark
+file_name remark source_image_uids lossy_compression_ratio lossy_compression_method
+sender_identity sender_ae_title
 """.split()  # noqa: SIM905 - a registry of words reads as words
-# Name -> slot. A name never moves and is never used for something else; slots 58 to 63 are kept for later.
+# Name -> slot. A name never moves and is never used for something else; slot 63 is kept for later.
 REGISTRY: Mapping[str, int] = {name: slot for slot, name in enumerate(_NAMES)}
 _INTEGERS = frozenset({"rows", "columns", "frames", "bits_stored", "orientation"})
 KINDS: Mapping[str, type] = {name: int if name in _INTEGERS else str for name in REGISTRY}

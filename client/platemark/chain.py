@@ -3,19 +3,17 @@
 Every statement but a policy carries its key's epoch, seq and prev (rule T1 of proto/statement.md). A ledger shows two
 statements with one epoch and seq as a fork, a cloned key, so the one thing that may never happen here is to sign such
 a second statement. Hence the order of writes in `Chain.sign`: the state *after* a statement is on disk before the
-signature *of* the statement exists. A crash between the two leaves a gap in the chain, which is shown and explained; it
-never leaves a fork. A lost state opens a greater epoch.
+signature *of* the statement exists. The same write keeps what that signature is over, so that after a crash in between
+`Chain.last` signs the very same statement again, under the same id: whoever keeps it then has neither gap nor fork. If
+nobody does, the place stays empty, a gap, which is shown and explained. A lost state opens a greater epoch.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
-import re
 import secrets
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,16 +21,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platemark import files, statement
-from platemark.errors import StateError, StatementError
+from platemark import cose, files, statement
+from platemark.chain_state import ChainState, decode_state
+from platemark.errors import FormatError, StateError, StatementError
 from platemark.files import FileError
-from platemark.kinds import ROLES
+from platemark.locks import try_lock, unlock
 from platemark.schema import uri
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 
 if TYPE_CHECKING:
     from platemark.cbor import Value
@@ -41,41 +35,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Chain", "ChainState", "decode_state", "state_path"]
 
-_MAX_STATE = 64 * 1024
-_FIELDS = {"v", "kid", "issuer", "role", "epoch", "seq", "prev"}
+_MAX_STATE = 128 * 1024  # a statement of the greatest size in base64, and the rest
 _SECOND = 1_000_000_000
 _MAX_COUNT = (1 << 63) - 1
 _PAUSE = 0.01
 _NO_STATE = "no state yet, so the URI that this key signs as has to be given (--device URI)"
-
-
-@dataclass(frozen=True)
-class ChainState:
-    """What the next statement of a key carries: `seq` and `prev` are those of the statement to come.
-
-    `kid` and `prev` are 32 bytes; `prev` is None exactly at `seq` 0. `issuer` is the URI that the key signs as, `role`
-    what it asked to be enrolled as (None: nobody said).
-    """
-
-    kid: bytes
-    issuer: str
-    epoch: int
-    seq: int = 0
-    prev: bytes | None = None
-    role: str | None = None
-
-    def to_bytes(self) -> bytes:
-        """The state file: JSON, one line."""
-        content = {
-            "v": 1,
-            "kid": self.kid.hex(),
-            "issuer": self.issuer,
-            "role": self.role,
-            "epoch": self.epoch,
-            "seq": self.seq,
-            "prev": None if self.prev is None else self.prev.hex(),
-        }
-        return json.dumps(content).encode() + b"\n"
 
 
 def state_path(key: Path) -> Path:
@@ -87,30 +51,6 @@ def state_path(key: Path) -> Path:
     if key.is_symlink():
         key = Path(os.path.realpath(key))
     return key.with_name(key.name + ".state")
-
-
-def decode_state(data: bytes) -> ChainState:
-    """The state in a state file. Raises StateError."""
-    try:
-        content = json.loads(data)
-    except (ValueError, RecursionError):
-        raise StateError("not a chain state: not JSON") from None
-    if not isinstance(content, dict) or set(content) != _FIELDS or content["v"] != 1:
-        raise StateError(f"not a chain state of version 1 with exactly {', '.join(sorted(_FIELDS))}")
-    issuer, role = content["issuer"], content["role"]
-    if not isinstance(issuer, str) or (role is not None and role not in ROLES):
-        raise StateError("not a chain state: issuer or role")
-    state = ChainState(
-        kid=_hash(content["kid"], "kid"),
-        issuer=issuer,
-        epoch=_count(content["epoch"], "epoch"),
-        seq=_count(content["seq"], "seq"),
-        prev=None if content["prev"] is None else _hash(content["prev"], "prev"),
-        role=role,
-    )
-    if (state.seq == 0) != (state.prev is None):
-        raise StateError("not a chain state: prev is null exactly at seq 0")
-    return state
 
 
 class Chain:
@@ -171,7 +111,7 @@ class Chain:
             epoch = max(self._epoch(), state.epoch + 1)
             if epoch > _MAX_COUNT:
                 raise StateError(f"{self.path}: the epoch has reached 2^63 - 1, so none is greater")
-            state = replace(state, epoch=epoch, seq=0, prev=None)
+            state = replace(state, epoch=epoch, seq=0, prev=None, last=None)
             self._write(state, lock)
             return state
 
@@ -188,13 +128,37 @@ class Chain:
             if max(state.seq, state.epoch) >= _MAX_COUNT:
                 raise StateError(f"{self.path}: epoch or seq has reached 2^63 - 1, so nothing can follow")
 
-            def reserve(identity: bytes) -> None:
-                self._write(replace(state, seq=state.seq + 1, prev=identity), lock)
+            def reserve(message: bytes) -> None:
+                identity = hashlib.sha256(message).digest()
+                self._write(replace(state, seq=state.seq + 1, prev=identity, last=message), lock)
 
             reserving = _Reserving(self.signer, reserve)
             body = {**payload, **link}
             raw = statement.build(kind, body, signer=reserving, issuer=state.issuer, subject=subject)
         return statement.decode(raw)
+
+    def last(self) -> Statement | None:
+        """The last statement for which a place was reserved, signed again; None if there is none in this epoch.
+
+        Its id is that of the statement that `sign` returned, or would have returned had nothing gone wrong; its signature,
+        and so `raw`, may be another one, which a ledger answers with the same index. An owner who finds after a restart that
+        he does not hold it keeps it now, before he signs the next: then no place of the chain stays empty.
+
+        Raises StateError and what the signer raises. Writes nothing.
+        """
+        state = self.state()
+        if state is None or state.last is None:
+            return None
+        blank = bytes(cose.SIGNATURE_SIZES[self.signer.alg])
+        try:
+            reserved = statement.decode(cose.complete(state.last, blank))
+        except FormatError as error:
+            raise StateError(f"{self.path}: last is not a statement: {error}") from None
+        place = (reserved.kid, reserved.issuer, reserved.epoch, reserved.seq)
+        if place != (state.kid, state.issuer, state.epoch, state.seq - 1) or reserved.alg != self.signer.alg:
+            # Never signed: whoever can write this file must not be able to have anything else signed by the key.
+            raise StateError(f"{self.path}: last is not the statement at the last place of this chain")
+        return statement.decode(cose.complete(state.last, self.signer.sign(state.last)))
 
     def _epoch(self) -> int:
         """The present second, and 20 random bits behind it.
@@ -231,7 +195,7 @@ class Chain:
             yield lock
         finally:
             with contextlib.suppress(OSError):
-                _unlock(lock.descriptor)
+                unlock(lock.descriptor)
             os.close(lock.descriptor)
 
     def _acquire(self, lock: Path, deadline: float) -> int:
@@ -248,7 +212,7 @@ class Chain:
         return descriptor
 
     def _wait(self, descriptor: int, lock: Path, deadline: float) -> None:
-        while not _try_lock(descriptor):
+        while not try_lock(descriptor):
             if time.monotonic() >= deadline:
                 raise StateError(f"{lock}: another process has been signing with this key for {self._patience:g} s")
             time.sleep(_PAUSE)
@@ -292,34 +256,11 @@ class _Reserving:
         return self.inner.kid
 
     def sign(self, message: bytes) -> bytes:
-        self.reserve(hashlib.sha256(message).digest())
-        # Crash here: this place in the chain is used up and stays empty, a gap. Before the line above: nothing happened.
+        self.reserve(message)
+        # Crash before the line above: nothing happened. Here, or later before the caller has kept the statement: its place is
+        # used up, and the state holds what is to be signed there. An owner who resumes with `Chain.last` has the very same
+        # statement, neither gap nor fork; one who does not leaves a gap.
         return self.inner.sign(message)
-
-
-if sys.platform == "win32":
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-    def _unlock(descriptor: int) -> None:
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-
-else:
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def _unlock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _check_issuer(issuer: str) -> None:
@@ -336,15 +277,3 @@ def _agreeing(path: Path, state: ChainState, issuer: str | None, role: str | Non
     if role is not None and state.role is not None and role != state.role:
         raise StateError(f"{path}: this key asked to be a {state.role}, not a {role}")
     return replace(state, role=role or state.role)
-
-
-def _hash(value: object, field: str) -> bytes:
-    if not isinstance(value, str) or re.fullmatch("[0-9a-f]{64}", value) is None:
-        raise StateError(f"not a chain state: {field} is not 64 lower-case hex digits")
-    return bytes.fromhex(value)
-
-
-def _count(value: object, field: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 63:
-        raise StateError(f"not a chain state: {field} is not an integer from 0 to 2^63 - 1")
-    return value

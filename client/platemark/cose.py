@@ -29,6 +29,7 @@ __all__ = [
     "SIGNATURE_SIZES",
     "TAG",
     "Sign1",
+    "complete",
     "decode",
     "identify",
     "sig_structure",
@@ -91,6 +92,17 @@ def sign(protected: Mapping[int | str, cbor.Value], payload: bytes, signer: Sign
     header = cbor.encode({**protected, ALG: signer.alg})
     signature = signer.sign(sig_structure(header, payload))
     return TAG + cbor.encode([header, {}, payload, signature])
+
+
+def complete(to_be_signed: bytes, signature: bytes) -> bytes:
+    """The COSE_Sign1 of a Sig_structure and a signature over it. Raises CoseError: not a Sig_structure of ours."""
+    try:
+        structure = cbor.decode(to_be_signed)
+    except CborError as error:
+        raise CoseError("Sig_structure", str(error)) from None
+    if not isinstance(structure, list) or len(structure) != 4 or structure[0] != "Signature1" or structure[2] != b"":
+        raise CoseError("Sig_structure", "not an array of Signature1, header, h'' and payload")
+    return TAG + cbor.encode([structure[1], {}, structure[3], signature])
 
 
 def decode(data: bytes) -> Sign1:

@@ -30,15 +30,20 @@ class Disclosed:
     frames: FrameProofs | None = None
 
 
-def open_disclosed(evidence: Evidence, record: Statement) -> Disclosed:
-    """13: every shown attribute and every shown frame belongs to what the record signed."""
+def open_disclosed(evidence: Evidence, record: Statement, handed_over: bytes | None = None) -> Disclosed:
+    """13: every shown attribute and every shown frame belongs to what the record signed.
+
+    `handed_over` is a disclosure that came beside the evidence.
+    """
     shown: dict[str, AttributeValue] = {}
     frames: FrameProofs | None = None
     found = []
     root = record.payload.get("attributes")
     try:
-        if evidence.disclosure is not None and isinstance(root, bytes):
-            shown = attributes.decode_disclosure(evidence.disclosure).verified(root)
+        given = [each for each in (evidence.disclosure, handed_over) if each is not None]
+        if given and isinstance(root, bytes):
+            for each in given:
+                shown |= attributes.decode_disclosure(each).verified(root)
             found.append(f"{len(shown)} disclosed attributes are the ones that were signed")
         if evidence.frames is not None:
             frames = frame_proofs.decode(evidence.frames)

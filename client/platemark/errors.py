@@ -14,13 +14,17 @@ PlatemarkError                 the root; `str()` is one sentence for a person, `
 │   │   └── UnsupportedReceiptError  a receipt over a data structure that this release does not know
 │   ├── WitnessPolicyError     not a witness policy (proto/log.md section 8); `field` names the line
 │   ├── EvidenceError          not an evidence bundle, or one past its limits (proto/evidence.md)
+│   ├── ArchiveError           a ZIP file of images or evidence that is refused (proto/evidence.md section 8)
 │   ├── TrustError             a trust file that cannot be used (proto/evidence.md)
+│   ├── VaultFormatError       a sealed disclosure, request or release that proto/vault.md refuses
 │   └── TimeStampError         a time stamp that proves nothing, and why (proto/time.md)
 │       └── UnprovenTimeError  one without a fault that proves nothing to this reader
 ├── SignatureError             a signature that does not verify
 ├── ProofError                 a Merkle proof that does not verify
 ├── KeyFileError               a key file that cannot be read, decrypted or written
 ├── StateError                 the chain state beside a key cannot be read or written
+├── VaultError                 a vault that cannot be read or written, or has not what was asked for (proto/vault.md)
+├── RequestRefusedError        a request to a vault that its holder does not answer, and why
 ├── CaptureError               a file that cannot be measured; `path` says which
 │   ├── NotAnImageError        it is not a file of a kind that platemark captures
 │   ├── DecodeError            it is one, and its pixels cannot be decoded
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
 __all__ = [
+    "ArchiveError",
     "AttributeTreeError",
     "CaptureError",
     "CborError",
@@ -57,6 +62,7 @@ __all__ = [
     "PlatemarkError",
     "ProofError",
     "ReceiptError",
+    "RequestRefusedError",
     "RpcError",
     "SignatureError",
     "StateError",
@@ -66,6 +72,8 @@ __all__ = [
     "UnknownKindError",
     "UnprovenTimeError",
     "UnsupportedReceiptError",
+    "VaultError",
+    "VaultFormatError",
     "WitnessPolicyError",
 ]
 
@@ -142,8 +150,18 @@ class EvidenceError(FormatError):
     """Not an evidence bundle, or one that is past its limits."""
 
 
+class ArchiveError(FormatError):
+    """A ZIP file of images or evidence that is refused; `field` names the file and the member."""
+
+    code = "archive"
+
+
 class TrustError(FormatError):
     """A trust file that cannot be used."""
+
+
+class VaultFormatError(FormatError):
+    """A sealed disclosure, a request or a release that proto/vault.md refuses. Never holds an attribute's value."""
 
 
 class TimeStampError(FormatError):
@@ -183,6 +201,18 @@ class StateError(PlatemarkError):
     """The chain state beside a signing key cannot be read or written."""
 
     code = "chain-state"
+
+
+class VaultError(PlatemarkError):
+    """A vault that cannot be read or written, or has not what was asked for. Never holds an attribute's value."""
+
+    code = "vault"
+
+
+class RequestRefusedError(PlatemarkError):
+    """A request to a vault that its holder does not answer. Nothing was opened and nothing left."""
+
+    code = "request-refused"
 
 
 class CaptureError(PlatemarkError):

@@ -1,4 +1,4 @@
-"""What an orientation of a multi-frame object becomes when only some of its frames are kept (proto/attributes.md V17).
+"""What an orientation of a multi-frame object becomes when only some of its frames are kept (proto/attributes.md V19).
 
 The functional groups are part of a normalised value (V10), frame by frame. A single frame taken out of the object carries
 only its own, so that the recorded value has to be cut down to the same frames before the two are compared.

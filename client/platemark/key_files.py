@@ -11,25 +11,40 @@ from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from platemark import files
 from platemark.errors import KeyFileError, KeyFormatError
-from platemark.keys import PrivateKey, Verifier, load_public, private_key
+from platemark.keys import PrivateKey, Signer, Verifier, load_public, private_key
 
-__all__ = ["public_pem", "read_private", "read_public", "write_private", "write_public"]
+__all__ = [
+    "MAX_KEY_FILE",
+    "public_pem",
+    "read_private",
+    "read_public",
+    "read_secret",
+    "write_private",
+    "write_public",
+    "write_secret",
+]
 
-_MAX_KEY_FILE = 64 * 1024
+MAX_KEY_FILE = 64 * 1024
 
 
 def write_private(path: Path, key: PrivateKey, passphrase: bytes | None = None) -> None:
     """Create `path` with the PKCS#8 PEM of `key`. Raises KeyFileError when it exists or cannot be written."""
+    write_secret(path, key.secret, passphrase)
+
+
+def write_secret(path: Path, secret: PrivateKeyTypes, passphrase: bytes | None = None) -> None:
+    """As `write_private`, for a key of any type that `cryptography` has."""
     _check_passphrase(path, passphrase)
     encryption = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
-    pem = key.secret.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    pem = secret.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
     _create(path, pem, 0o600)
 
 
-def write_public(path: Path, key: Verifier | PrivateKey) -> None:
+def write_public(path: Path, key: Verifier | Signer) -> None:
     """Create `path` with the public key of `key`. Raises KeyFileError when it exists or cannot be written."""
     _create(path, public_pem(key.spki).encode(), 0o644)
 
@@ -44,28 +59,31 @@ def public_pem(spki: bytes) -> str:
 
 def read_private(path: Path, passphrase: bytes | None = None) -> PrivateKey:
     """The private key in `path`. Raises KeyFileError: missing, unreadable, another type, wrong or no passphrase."""
+    try:
+        return private_key(read_secret(path, passphrase))
+    except KeyFormatError as error:
+        raise KeyFileError(f"{path}: {error.reason}") from None
+
+
+def read_secret(path: Path, passphrase: bytes | None = None) -> object:
+    """As `read_private`, for a key of any type: the object of `cryptography`. Raises KeyFileError."""
     _check_passphrase(path, passphrase)
     data = _read(path)
-    secret: object
     try:
-        secret = serialization.load_pem_private_key(data, passphrase)
+        return serialization.load_pem_private_key(data, passphrase)
     except TypeError:
         if passphrase is None:
             raise KeyFileError(
                 f"{path}: the key is encrypted and no passphrase was given "
                 "(--passphrase-file FILE or PLATEMARK_PASSPHRASE)"
             ) from None
-        secret = _unencrypted(path, data)
+        return _unencrypted(path, data)
     except (ValueError, UnsupportedAlgorithm):
         if b"-----BEGIN PUBLIC KEY-----" in data:
             raise KeyFileError(f"{path}: this is a public key; the private one is needed") from None
         if passphrase is not None and b"ENCRYPTED" in data:
             raise KeyFileError(f"{path}: the passphrase is wrong or the file is damaged") from None
         raise KeyFileError(f"{path}: not a private key in PKCS#8 PEM") from None
-    try:
-        return private_key(secret)
-    except KeyFormatError as error:
-        raise KeyFileError(f"{path}: {error.reason}") from None
 
 
 def read_public(path: Path) -> Verifier:
@@ -99,7 +117,7 @@ def _unencrypted(path: Path, data: bytes) -> object:
 
 def _read(path: Path) -> bytes:
     try:
-        return files.read(path, limit=_MAX_KEY_FILE)
+        return files.read(path, limit=MAX_KEY_FILE)
     except files.FileError as error:
         raise KeyFileError(error.reason) from None
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from platemark.declared import is_synthetic, sentences
 from platemark.instant import format_time
 from platemark.verdict import DOES_NOT_MATCH, EVIDENCE_INVALID, FAIL, INCONCLUSIVE, MATCHES_RECORD, PASS
 
 if TYPE_CHECKING:
-    from platemark.verdict import Verdict
+    from platemark.verdict import Reference, Verdict
 
 __all__ = ["NOT_PROVEN", "format_time", "json_ready", "json_text", "to_json", "to_text"]
 
@@ -42,6 +44,7 @@ _FACT_TITLES = {
     "origin": "origin",
     "media": "media type",
     "meaning": "meaning",
+    "parents": "parents",
     "frames": "frames",
     "frame": "frame shown",
     "log": "log",
@@ -99,23 +102,30 @@ def to_json(verdict: Verdict) -> str:
         "disclosed": dict(verdict.disclosed),
         "members_not_read": verdict.unread,
         "not_proven": NOT_PROVEN,
+        **({"object_says": dict(verdict.object_says)} if verdict.object_says else {}),
+        **({"references": [_reference_object(each) for each in verdict.references]} if verdict.references else {}),
     }
     return json_text(content)
 
 
 def to_text(verdict: Verdict) -> str:
     """The verdict for a person: result, reason, facts, disclosed attributes, checks, what is not proven."""
-    lines = [verdict.result, _printable(verdict.reason), "", _ADVICE[verdict.result], *_hints(verdict)]
+    lines = [verdict.result, _printable(verdict.reason), *_synthetic(verdict)]
+    lines += ["", _ADVICE[verdict.result], *_hints(verdict)]
     if verdict.facts:
         lines += ["", "Signed and logged:"]
         lines += [
             f"  {_FACT_TITLES[name]:<18} {_fact(name, verdict)}" for name in _FACT_TITLES if name in verdict.facts
         ]
+    if verdict.object_says:
+        lines += ["", "The object says of itself (signed, not proven true):"]
+        lines += [f"  {title:<18} {_printable(text)}" for title, text in sentences(verdict.object_says)]
     if verdict.conditions:
         lines += ["", f"Reported by the ledger, not proven here: {', '.join(verdict.conditions)}"]
     if verdict.disclosed:
         lines += ["", "Disclosed attributes (as the signer stated them):"]
-        lines += [f"  {name:<28} {_printable(value)}" for name, value in verdict.disclosed.items()]
+        lines += [f"  {name:<28} {_printable(value)}{_unsigned(name)}" for name, value in verdict.disclosed.items()]
+    lines += _references(verdict)
     lines += ["", f"Checks (as of {format_time(verdict.at)}):"]
     lines += [
         f"  {check.number:>2} {check.title:<11} {check.status:<11} {_printable(check.reason)}"
@@ -125,6 +135,18 @@ def to_text(verdict: Verdict) -> str:
         lines += ["", f"Not read, of a later release: {', '.join(map(_printable, verdict.unread))}"]
     lines += ["", "Not proven:"] + [f"  {each}" for each in NOT_PROVEN]
     return "\n".join(lines) + "\n"
+
+
+def _synthetic(verdict: Verdict) -> list[str]:
+    """The one thing that must not be overlooked: the object, or the record of its pixels, calls itself artificial."""
+    if is_synthetic(verdict.object_says):
+        return ["", "!!! SYNTHETIC DATA: the object says of itself that its content was made artificially. !!!"]
+    if is_synthetic(verdict.disclosed) and verdict.rung is not None:
+        return [
+            "",
+            "!!! SYNTHETIC DATA: the record says that the content was made artificially; this file does not. !!!",
+        ]
+    return []
 
 
 def _hints(verdict: Verdict) -> list[str]:
@@ -142,8 +164,38 @@ def _hints(verdict: Verdict) -> list[str]:
     return hints
 
 
+def _unsigned(name: str) -> str:
+    """Nobody signs for the technologist but the technologist."""
+    return " (as stated, not signed by that person)" if name in {"technologist", "technologist_id"} else ""
+
+
+def _references(verdict: Verdict) -> list[str]:
+    """What others signed about the record, and which of it is not relied on."""
+    if not verdict.references:
+        return []
+    lines = ["", "Others signed about this record, each with evidence of its own:"]
+    for each in verdict.references:
+        where = "" if each.index is None else f", leaf {each.index}"
+        lines.append(f"  {each.kind} {each.says:<12} by {_printable(each.by)}{where}")
+        if each.fault is not None:
+            lines.append(f"    NOT RELIED ON: {_printable(each.fault)}")
+        if each.stated_time is not None:
+            lines.append(f"    their clock      {format_time(each.stated_time)}")
+        if each.text is not None:
+            lines.append(f"    text             {_printable(each.text)}")
+        lines += [f"    {name:<16} {_printable(value)}" for name, value in each.disclosed.items()]
+    return lines
+
+
+def _reference_object(reference: Reference) -> dict[str, object]:
+    """For JSON (J6)."""
+    return {name: value for name, value in asdict(reference).items() if value is not None and value != {}}
+
+
 def _fact(name: str, verdict: Verdict) -> str:
     value = verdict.facts[name]
+    if isinstance(value, tuple):
+        return ", ".join(map(_printable, value))
     return format_time(value) if name in _TIMES and isinstance(value, int) else _printable(value)
 
 

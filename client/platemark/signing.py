@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from platemark import attributes
-from platemark.errors import AttributeTreeError, CaptureError
+from platemark.declared import derivation
+from platemark.errors import AttributeTreeError, CaptureError, StatementError
 from platemark.rungs import RUNGS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from platemark.attributes import AttributeValue, Disclosure
     from platemark.cbor import Value
@@ -54,20 +55,29 @@ def sign_capture(
     extra: Mapping[str, AttributeValue] | None = None,
     parents: Sequence[bytes] = (),
     meaning: str | None = None,
+    keep: Callable[[Disclosure], None] | None = None,
 ) -> SignedCapture:
     """Sign `measurement` as the next statement of `chain`.
 
     `captured` is Unix nanoseconds. `extra` adds attributes that the file does not carry, such as the technologist; it
-    cannot contradict one that it does. Raises AttributeTreeError, StatementError, StateError and what the signer raises;
-    on the first two nothing of the chain was used up.
+    cannot contradict one that it does. `parents` are statement ids. `meaning` None is what Image Type says: acquired for
+    ORIGINAL, derived for DERIVED; derived for anything else that has parents. `keep` is given the disclosure before the
+    statement exists: who keeps it there can go on with `chain.last()` after a crash.
+    Raises AttributeTreeError, StatementError, StateError and what the signer and `keep` raise; on the first two nothing of the
+    chain was used up.
     """
-    disclosure = attributes.commit(_joined(measurement.attributes, extra or {}))
+    values = _joined(measurement.attributes, extra or {})
+    meaning = _meaning(values.get("image_type"), meaning, parents=bool(parents))
+    disclosure = attributes.commit(values)
     payload = capture_payload(measurement, disclosure, captured=captured, origin=origin, clock=clock or Clock())
     if parents:
         ascending: list[Value] = [*sorted(set(parents))]
         payload["parents"] = ascending
     if meaning is not None:
         payload["meaning"] = meaning
+    if keep is not None:
+        keep(disclosure)
+        # Crash here: a disclosure of a root that no statement names, which harms nobody.
     return SignedCapture(chain.sign("capture", payload), disclosure)
 
 
@@ -99,6 +109,17 @@ def require_complete(path: str, measurement: Measurement) -> None:
     """
     for rung in sorted(measurement.uncomputed, key=RUNGS.index):
         raise CaptureError(path, f"rung {rung} could not be computed: {measurement.absent[rung]}")
+
+
+def _meaning(image_type: AttributeValue, given: str | None, *, parents: bool) -> str | None:
+    """What the capture means, by the object's own word and the caller's. Raises StatementError when they contradict."""
+    said = derivation(image_type)
+    if {given, said} == {"acquired", "derived"}:
+        raise StatementError("meaning", f"{given}, and the image type of the object is {image_type!r}")
+    meaning = given or said or ("derived" if parents else None)
+    if parents and meaning == "acquired":
+        raise StatementError("parents", "an acquired image has none; meaning amended says that it replaces a record")
+    return meaning
 
 
 def _joined(measured: Mapping[str, AttributeValue], extra: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +20,11 @@ __all__ = [
     "REQUIRED",
     "TITLES",
     "Check",
+    "Fact",
+    "Reference",
     "Verdict",
     "conclude",
+    "record_fault",
 ]
 
 PASS, FAIL, NOT_CHECKED = "PASS", "FAIL", "NOT CHECKED"
@@ -53,6 +56,9 @@ TITLES: Mapping[int, str] = {
 REQUIRED = frozenset({1, 2, 3, 4, 5, 6, 7, 8})
 _IMAGE, _HEADER = 14, 15
 
+Fact: TypeAlias = str | int | tuple[str, ...]
+"""A fact of a verdict: text, an integer, or several texts."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -68,9 +74,32 @@ class Check:
         return TITLES[self.number]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """One later statement. `says` is its meaning, event or topic; `text` a note's text.
+
+    `fault` is why it is not relied on: everything else is then the statement's own word. `stated_time` is Unix nanoseconds.
+    """
+
+    kind: str
+    says: str
+    by: str
+    statement_id: str
+    index: int | None
+    stated_time: int | None
+    text: str | None = None
+    disclosed: Mapping[str, str | int | bytes | None] = field(default_factory=dict)
+    fault: str | None = None
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome for one image. `facts` holds only values that a passed check covers; `stated` what nobody proved."""
+    """The outcome for one image. `facts` holds only values that a passed check covers.
+
+    `object_says` is what the object says of its own making, as far as the record covers it (platemark.declared).
+    `references` are later statements about the record (platemark.references). `fault` is why the record itself does not
+    stand, whatever the image is; None when it does.
+    """
 
     result: str
     reason: str
@@ -78,9 +107,12 @@ class Verdict:
     checks: tuple[Check, ...]
     at: int
     conditions: tuple[str, ...] = ()
-    facts: Mapping[str, str | int] = field(default_factory=dict)
+    facts: Mapping[str, Fact] = field(default_factory=dict)
     disclosed: Mapping[str, str | int | bytes | None] = field(default_factory=dict)
+    object_says: Mapping[str, str] = field(default_factory=dict)
     unread: tuple[str, ...] = ()
+    references: tuple[Reference, ...] = ()
+    fault: str | None = None
 
     @property
     def exit_code(self) -> int:
@@ -88,19 +120,28 @@ class Verdict:
         return EXIT_CODES[self.result]
 
 
+def record_fault(checks: tuple[Check, ...], *, asked: frozenset[int]) -> tuple[str, str] | None:
+    """The result and its reason when the record itself does not stand (V1, V2), whatever the image is; None when it does."""
+    for check in checks:
+        if check.status == FAIL and check.number not in {_IMAGE, _HEADER}:
+            return EVIDENCE_INVALID, f"{check.title}: {check.reason}"
+    by_number = {check.number: check for check in checks}
+    for number in sorted(REQUIRED | asked):
+        check = by_number[number]
+        if check.status != PASS:
+            return INCONCLUSIVE, f"{check.title}: {check.reason}"
+    return None
+
+
 def conclude(checks: tuple[Check, ...], rung: str | None, *, asked: frozenset[int] = frozenset()) -> tuple[str, str]:
     """The result and its reason from the checks alone (V1 to V6, first rule that applies).
 
     `asked` are checks that the trust file makes as necessary as those in REQUIRED.
     """
+    fault = record_fault(checks, asked=asked)
+    if fault is not None:
+        return fault
     by_number = {check.number: check for check in checks}
-    for check in checks:
-        if check.status == FAIL and check.number not in {_IMAGE, _HEADER}:
-            return EVIDENCE_INVALID, f"{check.title}: {check.reason}"
-    for number in sorted(REQUIRED | asked):
-        check = by_number[number]
-        if check.status != PASS:
-            return INCONCLUSIVE, f"{check.title}: {check.reason}"
     image, header = by_number[_IMAGE], by_number[_HEADER]
     if FAIL in {image.status, header.status}:
         failed = image if image.status == FAIL else header

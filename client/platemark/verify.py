@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, NoReturn, cast
 from platemark import keyrule, lineage, statement, tlog_proof
 from platemark.agreement import check_receipt
 from platemark.comparison import check_header, check_image
+from platemark.declared import declared
 from platemark.disclosed import Disclosed, open_disclosed
 from platemark.errors import FormatError, PlatemarkError, UnknownKindError
 from platemark.keys import ALGORITHM_NAMES
 from platemark.merkle import leaf_hash
 from platemark.standing import keystate_of, revocation_of
 from platemark.trust import TrustedLog
-from platemark.verdict import FAIL, NOT_CHECKED, PASS, TITLES, Check, Verdict, conclude
+from platemark.verdict import FAIL, NOT_CHECKED, PASS, TITLES, Check, Verdict, conclude, record_fault
 from platemark.witnessed import check_witnesses
 
 if TYPE_CHECKING:
@@ -27,28 +28,34 @@ if TYPE_CHECKING:
     from platemark.rungs import Measurement
     from platemark.statement import Statement
     from platemark.trust import Trust
+    from platemark.verdict import Fact
 
 __all__ = ["verify"]
 
 
-def verify(evidence: Evidence, *, trust: Trust | None, image: Measurement | None, at: int) -> Verdict:
+def verify(
+    evidence: Evidence, *, trust: Trust | None, image: Measurement | None, at: int, disclosure: bytes | None = None
+) -> Verdict:
     """Judge `image` against `evidence`, believing only `trust`, as of `at` (Unix ns).
 
     Same input, same verdict. Raises nothing for bad evidence: that is a verdict. `trust` or `image` None leaves the
-    result INCONCLUSIVE at best.
+    result INCONCLUSIVE at best. `disclosure` was handed over beside the evidence, and joins the one in it (B9).
     """
-    return _Verification(evidence, trust, image, at).run()
+    return _Verification(evidence, trust, image, at, disclosure).run()
 
 
 class _Verification:
     """One run through the numbered checks; a check that an earlier one stops is NOT CHECKED and says so."""
 
-    def __init__(self, evidence: Evidence, trust: Trust | None, image: Measurement | None, at: int) -> None:
+    def __init__(
+        self, evidence: Evidence, trust: Trust | None, image: Measurement | None, at: int, disclosure: bytes | None
+    ) -> None:
         self.evidence, self.trust, self.image, self.at = evidence, trust, image, at
+        self.handed_over = disclosure
         self.checks: dict[int, Check] = {}
         self.believed = False
         self.asked: frozenset[int] = frozenset()
-        self.facts: dict[str, str | int] = {}
+        self.facts: dict[str, Fact] = {}
 
     def run(self) -> Verdict:
         record: Statement | None = None
@@ -60,7 +67,7 @@ class _Verification:
         except _StoppedError:
             pass
         if record is not None:
-            disclosed = open_disclosed(self.evidence, record)
+            disclosed = open_disclosed(self.evidence, record, self.handed_over)
             self.checks[13] = disclosed.check
             rung = self._image(record, disclosed)
         self._chain()
@@ -69,6 +76,7 @@ class _Verification:
                 self._note(number, NOT_CHECKED, "an earlier check that this one rests on did not pass")
         checks = tuple(self.checks[number] for number in sorted(self.checks))
         result, reason = conclude(checks, rung, asked=self.asked)
+        fault = record_fault(checks, asked=self.asked)
         facts = self.facts if all(self.checks[number].status == PASS for number in range(1, 8)) else {}
         return Verdict(
             result=result,
@@ -79,7 +87,9 @@ class _Verification:
             conditions=self.evidence.conditions,
             facts=facts,
             disclosed=disclosed.attributes if disclosed and facts else {},
+            object_says=declared(rung, self.image, disclosed.attributes) if disclosed and facts else {},
             unread=tuple(self.evidence.unknown or ()),
+            fault=None if fault is None else fault[1],
         )
 
     def _statement(self) -> Statement:
@@ -296,15 +306,18 @@ class _StoppedError(Exception):
     """A check failed that the following ones rest on."""
 
 
-def _facts(record: Statement, key: KeyRecord) -> dict[str, str | int]:
+def _facts(record: Statement, key: KeyRecord) -> dict[str, Fact]:
     """What the signature covers, for the report."""
-    facts: dict[str, str | int] = {"device": key.device, "role": key.role, "kid": key.key.kid.hex()}
+    facts: dict[str, Fact] = {"device": key.device, "role": key.role, "kid": key.key.kid.hex()}
     if record.time is not None:
         facts["stated_time"] = record.time
     for name in ("media", "origin", "meaning", "frames"):
         value = record.payload.get(name)
         if isinstance(value, (str, int)):
             facts[name] = value
+    parents = record.payload.get("parents")
+    if isinstance(parents, list):
+        facts["parents"] = tuple(cast("bytes", each).hex() for each in parents)
     clock = record.payload.get("clock")
     if isinstance(clock, dict):
         facts["clock"] = str(clock["source"])

@@ -15,7 +15,7 @@ if __name__ == "__main__":
     # tests/ instead of tests/bench/: modules are bench.report, integration.live, builders as everywhere in the tests.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from bench import appends, auditing, offline, proofs, publishing, reads, stages, unary, writes
+from bench import appends, auditing, gateway, offline, proofs, publishing, reads, spooling, stages, unary, writes
 from bench.bulk import Big
 from bench.report import Report, listening
 
@@ -77,8 +77,28 @@ class Bench:
         """A whole log by its tiles."""
         auditing.run(self._report, self._directory, full=self._full)
 
+    def spool(self) -> None:
+        """The writer's outbox."""
+        spooling.run(self._report, self._directory, full=self._full)
 
-SUBJECTS = ("appends", "stages", "unary", "publishing", "writes", "reads", "proofs", "offline", "auditing")
+    def gateway(self) -> None:
+        """Objects from a modality."""
+        gateway.run(self._report, self._directory, full=self._full)
+
+
+SUBJECTS = (
+    "appends",
+    "stages",
+    "unary",
+    "publishing",
+    "writes",
+    "reads",
+    "proofs",
+    "offline",
+    "auditing",
+    "spool",
+    "gateway",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

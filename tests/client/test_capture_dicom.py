@@ -369,6 +369,47 @@ def test_sequences_are_read_in_every_encoding(tmp_path: Path, *, undefined: bool
     assert expected == (attributes["technologist_id"], attributes["image_orientation_patient"])
 
 
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
+def test_source_images_are_found_wherever_they_stand(tmp_path: Path, syntax: str) -> None:
+    """V17: top level, shared groups, groups of frames; each UID once, in the order of its first place."""
+
+    def sources(*uids: str) -> bytes:
+        items = b"".join(_item(element(0x00081155, "UI", uid.encode(), syntax=syntax)) for uid in uids)
+        return element(0x00082112, "SQ", items, syntax=syntax)
+
+    def group(*uids: str) -> bytes:
+        return _item(element(0x00089124, "SQ", _item(sources(*uids)), syntax=syntax))
+
+    elements = image_elements(bytes(8), rows=2, columns=2, syntax=syntax) | {
+        0x00082112: ("SQ", sources("2.25.9\0", "2.25.8", "\0\0")[8 if syntax == IMPLICIT else 12 :]),
+        0x00282112: ("DS", text("10.50\\+3")),
+        0x00282114: ("CS", text("ISO_10918_1 \\ISO_14495_1")),
+        0x52009229: ("SQ", group("2.25.8", "2.25.7\0")),
+        0x52009230: ("SQ", group("2.25.9\0") + group("2.25.6")),
+    }
+    attributes = measure(_write(tmp_path, dicom(elements, syntax=syntax))).attributes
+    names = ("source_image_uids", "lossy_compression_ratio", "lossy_compression_method")
+    expected = ("2.25.9\\2.25.8\\2.25.7\\2.25.6", "10.5\\3", "ISO_10918_1\\ISO_14495_1")
+    assert expected == tuple(attributes[name] for name in names)
+
+
+def test_an_object_without_a_history_states_none(tmp_path: Path) -> None:
+    """Empty elements and empty sequences are no value, and no value is not committed (V13)."""
+    empty: Elements = {0x00082112: ("SQ", b""), 0x00282112: ("DS", b""), 0x00282114: ("CS", b"")}
+    attributes = measure(_write(tmp_path, dicom(image_elements(bytes(8), rows=2, columns=2) | empty))).attributes
+    assert {"source_image_uids", "lossy_compression_ratio", "lossy_compression_method"} & attributes.keys() == set()
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
+def test_the_orientation_of_frames_is_read_in_both_forms(tmp_path: Path, syntax: str) -> None:
+    """V10 holds for Patient Orientation in Frame Sequence too where the encoding names no sequence."""
+    inner = _item(element(0x00200020, "CS", b"R\\A ", syntax=syntax))
+    groups = _item(element(0x00209450, "SQ", inner, syntax=syntax))
+    elements = image_elements(bytes(8), rows=2, columns=2, syntax=syntax) | {0x52009230: ("SQ", groups)}
+    attributes = measure(_write(tmp_path, dicom(elements, syntax=syntax))).attributes
+    assert attributes["patient_orientation"] == "frames 1-1 \\R\\A"
+
+
 _GROUPED = {
     "image_laterality": (0x00200062, 0x00209071, 0x00209072, "CS"),
     "patient_orientation": (0x00200020, 0x00209450, 0x00200020, "CS"),

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import stat
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import builders
-from platemark import statement
+from platemark import cbor, statement
 from platemark.chain import Chain, ChainState, decode_state, state_path
 from platemark.errors import KeyFileError, StateError, StatementError
 from platemark.key_files import write_private
@@ -86,7 +87,7 @@ def test_the_state_is_on_disk_before_the_signature_is_made(tmp_path: Path) -> No
     assert [(1, signed.id)] == [(each.seq, each.prev) for each in seen]
 
 
-def test_a_crash_while_signing_leaves_a_gap_and_no_fork(tmp_path: Path) -> None:
+def test_a_crash_while_signing_leaves_no_fork(tmp_path: Path) -> None:
     """A place in the chain that was reserved is never given out again, though nothing was signed there."""
     broken = Watching(tmp_path / "dx1.pem.state", [], fail=True)
     link = Chain(tmp_path / "dx1.pem", broken, clock=lambda: builders.NOW)
@@ -186,6 +187,10 @@ GOOD = json.loads(ChainState(KEY.kid, URI, epoch=5, seq=1, prev=bytes(32), role=
         {"seq": 0},
         {"prev": None},
         {"prev": "AA" * 32},
+        {"last": 5},
+        {"last": "é"},
+        {"last": "AA"},
+        {"last": "AAAA"},
     ],
     ids=str,
 )
@@ -348,3 +353,82 @@ def test_the_last_place_of_all_is_never_signed(tmp_path: Path, epoch: int, seq: 
         with pytest.raises(StateError, match="2\\^63 - 1"):
             link.restart()
     assert link.state() == state
+
+
+def test_a_crash_while_signing_costs_nothing_when_the_owner_resumes(tmp_path: Path) -> None:
+    """The reserved statement is signed again under the id that the chain goes on from: no gap, no fork."""
+    broken = Watching(tmp_path / "dx1.pem.state", [], fail=True)
+    link = Chain(tmp_path / "dx1.pem", broken, clock=lambda: builders.NOW)
+    link.begin(issuer=URI)
+    with pytest.raises(KeyFileError):
+        heartbeat(link)
+    resumed = chain(tmp_path).last()
+    assert resumed is not None
+    resumed.verify(KEY.public)
+    after = heartbeat(chain(tmp_path))
+    assert [(0, None), (1, resumed.id)] == [(each.seq, each.prev) for each in (resumed, after)]
+
+
+@pytest.mark.parametrize("algorithm", ["p256", "ed25519", "mldsa44"])
+def test_the_last_statement_is_the_one_that_was_signed(tmp_path: Path, algorithm: builders.Algorithm) -> None:
+    """`last` gives a statement of the same id whose signature verifies, however often and by whatever process it is asked."""
+    key = builders.key("last", algorithm)
+    link = chain(tmp_path, key=key)
+    link.begin(issuer=URI)
+    heartbeat(link)
+    signed = heartbeat(link)
+    for asked in (link, link, chain(tmp_path, key=key)):
+        again = asked.last()
+        assert again is not None
+        assert (signed.id, signed.payload) == (again.id, again.payload)
+        again.verify(key.public)
+
+
+def test_a_chain_without_a_statement_has_no_last_one(tmp_path: Path) -> None:
+    """Neither before the state exists, nor before the first statement, nor at the start of a greater epoch."""
+    link = chain(tmp_path)
+    assert link.last() is None
+    link.begin(issuer=URI)
+    assert link.last() is None
+    heartbeat(link)
+    link.restart()
+    assert link.last() is None
+
+
+def test_a_state_of_an_earlier_release_is_read(tmp_path: Path) -> None:
+    """A state file that has no last statement loads, knows none, and the chain goes on from it."""
+    link = chain(tmp_path)
+    link.begin(issuer=URI)
+    first = heartbeat(link)
+    content = json.loads(link.path.read_bytes())
+    del content["last"]
+    link.path.write_text(json.dumps(content))
+    assert link.last() is None
+    second = heartbeat(link)
+    assert (1, first.id) == (second.seq, second.prev)
+
+
+def test_the_greatest_statement_fits_into_the_state(tmp_path: Path) -> None:
+    """A state that holds a statement of the size limit is read again."""
+    link = chain(tmp_path)
+    words = bytes(statement.MAX_STATEMENT)
+    state = ChainState(KEY.kid, URI, 5, 1, hashlib.sha256(words).digest(), last=words)
+    link.path.write_bytes(state.to_bytes())
+    assert state == link.state()
+
+
+def test_nothing_but_the_reserved_statement_is_ever_signed(tmp_path: Path) -> None:
+    """A state whose last statement was exchanged for other words, also well formed ones, is refused unsigned."""
+    link = chain(tmp_path)
+    link.begin(issuer=URI)
+    first = heartbeat(link)
+    heartbeat(link)
+    state = link.state()
+    assert state is not None
+    seen: list[ChainState] = []
+    for words in (first.message.to_be_signed, b"anything", cbor.encode(["Signature1", b"", b"", b"x"])):
+        forged = replace(state, prev=hashlib.sha256(words).digest(), last=words)
+        link.path.write_bytes(forged.to_bytes())
+        with pytest.raises(StateError, match="last is not"):
+            Chain(tmp_path / "dx1.pem", Watching(link.path, seen)).last()
+    assert seen == []

@@ -1,13 +1,18 @@
 """`platemark dicom sign` and `verify` from outside: exit codes, words, JSON, and files that stay as they are."""
 
 import json
+import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from commands import Ran, platemark
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from capture_writers import EXPLICIT, IMPLICIT, element, file_meta
 from dicom_signers import credential, series
 
 PASSPHRASE = "correct horse"
@@ -87,6 +92,17 @@ def test_tags(case: Path) -> None:
     assert "(0010,0020)" in shown["not_covered"]
 
 
+def test_a_signature_of_an_item(case: Path) -> None:
+    """Of a signature within an item it is said that nothing outside the item is covered."""
+    assert sign(case).code == 0
+    inner = (case / "signed.dcm").read_bytes()[len(file_meta(EXPLICIT)) :]
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
+    (case / "nested.dcm").write_bytes(file_meta(EXPLICIT) + element(0x00081140, "SQ", item))
+    ran = verify(case, "--ca", case / "p256.crt", name="nested.dcm")
+    assert (ran.code, "signature 0 of item (0008,1140)[0]: HOLDS" in ran.out) == (0, True)
+    assert "nothing outside this item" in ran.out
+
+
 def test_an_object_without_signatures(case: Path) -> None:
     """No signature is undecided, and said."""
     ran = verify(case, name="scan.dcm")
@@ -129,6 +145,19 @@ def test_refusals(case: Path, more: tuple[str, ...], kind: str, reason: str) -> 
     assert not (case / "signed.dcm").exists()
 
 
+def test_keys_that_cannot_be_used(case: Path) -> None:
+    """A wrong passphrase and a key of another kind are named."""
+    (case / "passphrase").write_text("another\n")
+    wrong = sign(case, "--passphrase-file", case / "passphrase", kind="rsa")
+    assert (wrong.code, "the passphrase is wrong" in wrong.err) == (2, True)
+    other = ed25519.Ed25519PrivateKey.generate()
+    pem = other.private_bytes(Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (case / "p256.pem").write_bytes(pem)
+    assert "made with RSA or ECDSA keys" in sign(case).err
+    (case / "p256.pem").write_bytes(b"words")
+    assert "no private key that can be read" in sign(case).err
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
@@ -155,3 +184,23 @@ def test_a_signer_cannot_write_on_the_terminal(case: Path) -> None:
     (case / "signed.dcm").write_bytes(data[:at] + b"\x1b[31m" + data[at + 5 :])
     ran = verify(case)
     assert (ran.code, "\x1b" in ran.out, "\\u001b[31m" in ran.out) == (1, False, True)
+
+
+def test_what_a_base_install_can_do(case: Path) -> None:
+    """Without pydicom and httpx explicit objects are signed and checked; what needs an extra names it."""
+    source = "import sys; sys.modules.update(dict.fromkeys(('pydicom', 'httpx'))); from platemark.cli import main; "
+    (case / "implicit.dcm").write_bytes(series(IMPLICIT))
+    keys = ("--key", case / "p256.pem", "--certificate", case / "p256.crt", "--out", case / "signed.dcm")
+    for words, code, reason in (
+        (("sign", case / "scan.dcm", *keys), 0, "covers"),
+        (("verify", case / "signed.dcm"), 3, "HOLDS"),
+        (("verify", case / "implicit.dcm"), 2, 'pip install "platemark[dicom]"'),
+        (
+            ("sign", case / "scan.dcm", *keys, "--force", "--tsa", "http://127.0.0.1:1/"),
+            2,
+            'pip install "platemark[audit]"',
+        ),
+    ):
+        command = [sys.executable, "-P", "-c", f"{source} sys.exit(main({['dicom', *map(str, words)]!r}))"]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert (ran.returncode, reason in ran.stdout + ran.stderr) == (code, True), ran

@@ -24,17 +24,22 @@ COMMANDS = (
     "sign",
     "submit",
     "capture",
+    "attest",
     "lookup",
     "fetch",
     "verify",
     "inspect",
     "audit",
     "monitor",
+    "gateway",
+    "gate",
 )
 GROUPS = {
     "witness": ("init", "add-log", "vkeys", "serve"),
     "policy": ("show", "propose", "sign", "submit"),
     "receipt": ("show", "attach", "detach", "verify"),
+    "spool": ("status", "list", "send", "retry", "discard", "prune"),
+    "vault": ("init", "put", "list", "export", "request", "release", "show", "erase"),
     "dicom": ("sign", "verify"),
 }
 

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from capture_writers import BIG, DEFLATED, EXPLICIT, IMPLICIT, element, file_meta
 from dicom_signers import CURVE_KEY, NOW, SHOP, YEAR, certificate, credential, rsa_key, series
+from platemark.capture._mac_stream import mac_stream
 from platemark.dicom_signature import Checked, Credential, Integrity, Profile, Roots, check, sign
 from platemark.dicom_signature._cipher import MACS, trim
 from platemark.dicom_signature._objects import open_object
@@ -77,6 +78,28 @@ def test_nothing_but_the_signature_changes(tmp_path: Path, syntax: str, kind: st
         opened.file.seek(at)
         kept += opened.file.read(opened.end - at)
     assert kept == body(tmp_path / "source.dcm")
+
+
+def test_the_content_is_the_same_with_a_signature(tmp_path: Path) -> None:
+    """The MAC stream of an object does not change with a signature in it, so that `content` of statements does not."""
+    streams = set()
+    for path in (signed(tmp_path), tmp_path / "source.dcm"):
+        with open_object(path) as opened:
+            stream = mac_stream(opened.file, opened.start, opened.end, transfer_syntax=EXPLICIT)
+            streams.add(b"".join(stream))
+    assert len(streams) == 1
+
+
+def test_more_signatures_than_anybody_makes_are_refused(tmp_path: Path) -> None:
+    """An object with more than 64 signatures is refused by their number, before any is checked."""
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
+    whole = series() + element(0xFFFAFFFA, "SQ", item * 65)
+    path = tmp_path / "many.dcm"
+    path.write_bytes(whole)
+    with pytest.raises(DicomSignatureError, match="65 signatures, more than 64"):
+        verdicts(path)
+    path.write_bytes(series() + element(0xFFFAFFFA, "SQ", item * 64))
+    assert {each.integrity for each in verdicts(path)} == {Integrity.FAILS}
 
 
 def test_signatures_add_up(tmp_path: Path) -> None:

@@ -177,6 +177,21 @@ def test_a_removed_element_is_caught_by_both(bench: Bench) -> None:
         assert codes[0] == 1 or 0x00104000 in checked.uncovered
 
 
+def test_private_elements_of_implicit_objects(bench: Bench) -> None:
+    """What dcmsign signs by its dictionary of private elements holds if ours agrees with it, and else is undecided."""
+    source, signed = bench.directory / "source.dcm", bench.directory / "signed.dcm"
+    files, outcomes = bench.files["p256"], dict.fromkeys(Integrity, 0)
+    for path in image_files():
+        if dcmsign.run("dcmconv", "+ti", path, source).returncode:
+            continue
+        command = ("dcmsign", "+s", files.key, files.certificate, "+m2", source, signed)
+        if dcmsign.run(*command, private=True).returncode == 0:
+            (checked,) = bench.check(signed)
+            outcomes[checked.integrity] += any(tag >> 16 & 1 and tag & 0xFFFF > 0xFF for tag in checked.covered)
+    assert outcomes[Integrity.HOLDS] > 5
+    assert outcomes[Integrity.FAILS] == 0
+
+
 def flipped(data: bytes, at: int) -> bytes:
     """With one bit changed."""
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]

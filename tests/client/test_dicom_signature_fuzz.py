@@ -104,15 +104,15 @@ def any_of(usual: Fields) -> st.SearchStrategy[Fields]:
     return st.fixed_dictionaries({}, optional=optional)
 
 
-@given(fields=any_of(FIELDS), parameters=any_of(PARAMETERS), genuine=st.booleans())
+@given(fields=any_of(FIELDS), parameters=any_of(PARAMETERS), real=st.booleans())
 def test_invented_signatures(
     folder: Path,
     fields: Fields,
     parameters: Fields,
-    genuine: bool,
+    real: bool,
 ) -> None:
     """Signatures made of any fields at all, with a real certificate among them or not: none of them is good."""
-    if genuine:
+    if real:
         der = credential().certificate.public_bytes(Encoding.DER)
         fields = {**fields, 0x04000115: ("OB", der + b"\0" * (len(der) % 2))}
     whole = file_meta(EXPLICIT) + element(0x00080018, "UI", b"1.2\0")

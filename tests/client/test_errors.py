@@ -45,6 +45,7 @@ def test_codes_are_stable_words() -> None:
     assert own == {
         "PlatemarkError": "error",
         "FormatError": "malformed",
+        "ArchiveError": "archive",
         "UnknownKindError": "unknown-kind",
         "TimeStampError": "bad-time-stamp",
         "UnprovenTimeError": "unproven-time",
@@ -53,6 +54,8 @@ def test_codes_are_stable_words() -> None:
         "ProofError": "bad-proof",
         "KeyFileError": "key-file",
         "StateError": "chain-state",
+        "VaultError": "vault",
+        "RequestRefusedError": "request-refused",
         "CaptureError": "capture",
         "DicomSignatureError": "dicom-signature",
         "NotAnImageError": "not-an-image",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import dcmsign
 from capture_writers import BIG, DEFLATED, EXPLICIT, IMPLICIT, dicom, element, file_meta, text
 from dicom_files import image_files
-from platemark.capture._dictionary import dictionary
+from platemark.capture._dictionary import dictionary, private_dictionary
 from platemark.capture._faults import MalformedError, UndefinedRungError
 from platemark.capture._file_meta import read_file_meta
 from platemark.capture._mac_stream import MacStream, mac_stream
@@ -260,6 +260,56 @@ def test_pixel_representation_around_an_item() -> None:
     data = file_meta(IMPLICIT) + signed + element(0x00283000, "SQ", _item(lut, "<", undefined=False), syntax=IMPLICIT)
     assert b"(\0\x02\x30SS" in b"".join(stream_of(data))
     assert b"(\0\x02\x30US" in b"".join(stream_of(data, inherit=False))
+
+
+def implied(elements: bytes, **options: bool | Callable[[int, str], bytes]) -> dict[int, bytes]:
+    """Tag to value representation of the elements of an implicit data set, as the stream has them."""
+    found = {}
+    stream = mac_stream(
+        io.BytesIO(elements),
+        0,
+        len(elements),
+        transfer_syntax=IMPLICIT,
+        vr_of=dictionary(),
+        **options,  # type: ignore[arg-type]  # keywords of mac_stream
+    )
+    for tag in stream.covered:
+        data = b"".join(stream)
+        at = data.index(struct.pack("<HH", tag >> 16, tag & 0xFFFF))
+        found[tag] = data[at + 4 : at + 6]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("tag", "before", "vr", "as_dcmtk"),
+    [
+        (0x00281101, {0x00280103: b"\1\0"}, b"SS", b"US"),
+        (0x00281101, {0x00280103: b"\0\0"}, b"US", b"US"),
+        (0x00280106, {0x00280103: b"\1\0"}, b"SS", b"SS"),
+        (0x00283006, {}, b"OW", b"OW"),
+        (0x50003000, {}, b"OB", b"OB"),
+        (0x60023000, {}, b"OW", b"OW"),
+        (0x7FE00010, {}, b"OW", b"OW"),
+        (0x54001010, {0x54001004: b"\x08\0"}, b"OB", b"OB"),
+        (0x54001010, {0x54001004: b"\x10\0"}, b"OW", b"OW"),
+    ],
+)
+def test_choices_of_the_dictionary(tag: int, before: dict[int, bytes], vr: bytes, as_dcmtk: bytes) -> None:
+    """Where PS3.6 leaves a choice it is made by what stands before, and as DCMTK makes it if that is wanted."""
+    elements = {**before, tag: bytes(6)}
+    data = b"".join(element(each, "US", value, syntax=IMPLICIT) for each, value in elements.items())
+    assert implied(data)[tag] == vr
+    assert implied(data, inherit=False)[tag] == as_dcmtk
+
+
+def test_private_elements() -> None:
+    """A private element is known only if asked for, and by the creator that reserved its block in the same data set."""
+    creators = {0x00090010: b"GEMS_IDEN_01", 0x00090011: b"NOBODY"}
+    data = b"".join(element(each, "LO", value, syntax=IMPLICIT) for each, value in creators.items())
+    data += b"".join(element(each, "LO", b"ab", syntax=IMPLICIT) for each in (0x00091001, 0x00091101, 0x00091201))
+    assert list(implied(data)) == list(creators)
+    known = implied(data, private_vr_of=private_dictionary())
+    assert (list(known), known[0x00091001]) == ([*creators, 0x00091001], b"LO")
 
 
 def test_memory_is_bounded_by_the_chunk() -> None:

@@ -60,6 +60,8 @@ _TEXTS: dict[str, tuple[int, Callable[[str], str]]] = {
     "burned_in_annotation": (0x00280301, _values.text),
     "synthetic_data": (0x0008001C, _values.text),
     "lossy_image_compression": (0x00282110, _values.text),
+    "lossy_compression_ratio": (0x00282112, _values.canonical_decimal),
+    "lossy_compression_method": (0x00282114, _values.text),
 }
 _NUMBERS = {"rows": 0x00280010, "columns": 0x00280011, "bits_stored": 0x00280101}
 _DATE_TIMES = {
@@ -72,6 +74,8 @@ _ACQUISITION_DATETIME, _OFFSET, _CHARACTER_SET = 0x0008002A, 0x00080201, 0x00080
 _NUMBER_OF_FRAMES, _SLOPE, _INTERCEPT = 0x00280008, 0x00281053, 0x00281052
 _OPERATORS, _PERSON_CODES, _CODE_VALUE = 0x00081072, 0x00401101, 0x00080100
 _SHARED_GROUPS, _FRAME_GROUPS = 0x52009229, 0x52009230
+# Source Image Sequence, at the top level or in the groups' Derivation Image Sequence (PS3.3 C.7.6.16.2.6).
+_SOURCE_IMAGES, _DERIVATION_IMAGES, _REFERENCED_INSTANCE = 0x00082112, 0x00089124, 0x00081155
 # Functional groups that carry, for multi-frame objects, what others have at the top level (PS3.3 C.7.6.16).
 _IN_GROUPS = {
     "image_laterality": (0x00209071, 0x00209072, _values.text),
@@ -89,6 +93,7 @@ WANTED = frozenset(
     | {tag for sequence, tag, _ in _IN_GROUPS.values() for tag in (sequence, tag)}
     | {_ACQUISITION_DATETIME, _OFFSET, _CHARACTER_SET, _NUMBER_OF_FRAMES, _SLOPE, _INTERCEPT}
     | {_OPERATORS, _PERSON_CODES, _CODE_VALUE, _SHARED_GROUPS, _FRAME_GROUPS, *_DESCRIPTION}
+    | {_SOURCE_IMAGES, _DERIVATION_IMAGES, _REFERENCED_INSTANCE}
 )
 """Every tag that capture reads."""
 
@@ -119,6 +124,7 @@ class _Reader:
         for name, (sequence, tag, normal) in _IN_GROUPS.items():
             found[name] = self._with_groups(found[name], sequence, tag, normal)
         found["technologist_id"] = self._operator_codes()
+        found["source_image_uids"] = self._source_images()
         found["frames"] = self._frames()
         found["rescale"] = self._rescale()
         return {name: value for name, value in found.items() if value is not None or name in HEADER_BINDING}
@@ -155,6 +161,19 @@ class _Reader:
             persons = operator.get(_PERSON_CODES)
             codes += [_values.text(self._raw(code.get(_CODE_VALUE))) for code in (persons.items if persons else ())]
         return _values.join(codes)
+
+    def _source_images(self) -> str | None:
+        """The images that this one was made from, each once, in the order of their first mention (V17)."""
+        data_sets = [self._data_set]
+        for group in (*self._groups(_SHARED_GROUPS), *self._groups(_FRAME_GROUPS)):
+            derivations = group.get(_DERIVATION_IMAGES)
+            data_sets += derivations.items if derivations else ()
+        uids: dict[str, None] = {}
+        for data_set in data_sets:
+            sources = data_set.get(_SOURCE_IMAGES)
+            for source in sources.items if sources else ():
+                uids[_values.uid(self._raw(source.get(_REFERENCED_INSTANCE)))] = None
+        return _values.join([uid for uid in uids if uid])
 
     def _with_groups(
         self, top: AttributeValue, sequence: int, tag: int, normal: Callable[[str], str]

@@ -1,4 +1,4 @@
-"""The data dictionary of PS3.6: which value representation a standard tag has. The one door to pydicom's dictionary.
+"""The data dictionary of PS3.6, and one of private elements. The one door to pydicom's dictionaries.
 
 Only implicit VR needs it, because every other encoding carries the value representation with the element.
 """
@@ -13,7 +13,7 @@ from platemark.capture._faults import NoCodecError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["dictionary"]
+__all__ = ["dictionary", "private_dictionary"]
 
 
 def dictionary() -> Callable[[int], bytes]:
@@ -32,6 +32,26 @@ def dictionary() -> Callable[[int], bytes]:
     def vr_of(tag: int) -> bytes:
         try:
             return dictionary_VR(tag).encode("ascii")
+        except KeyError:
+            return b""
+
+    return vr_of
+
+
+def private_dictionary() -> Callable[[int, str], bytes]:
+    """A function from a private tag and its creator to what makers of private elements are known to mean.
+
+    It is presumption and no standard, and gives nothing for what it does not have. Raises NoCodecError as `dictionary` does.
+    """
+    try:
+        from pydicom.datadict import private_dictionary_VR
+    except ImportError as error:
+        raise NoCodecError("dicom", "the value representations of implicit VR") from error
+
+    @cache
+    def vr_of(tag: int, creator: str) -> bytes:
+        try:
+            return private_dictionary_VR(tag, creator).encode("ascii")
         except KeyError:
             return b""
 

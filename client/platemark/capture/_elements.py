@@ -243,6 +243,7 @@ class Walker:
 
 
 _SEQUENCES = frozenset(
-    (0x00081072, 0x00401101, 0x52009229, 0x52009230, 0x00209116, 0x00209071, 0x04000401, 0x4FFE0001, 0xFFFAFFFA)
+    {0x00081072, 0x00401101, 0x52009229, 0x52009230, 0x00209116, 0x00209071, 0x00209450, 0x00082112, 0x00089124}
+    | {0x04000401, 0x4FFE0001, 0xFFFAFFFA}
 )
 """Wanted sequences, recognised by tag where the encoding is implicit or the VR was lost to UN."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from platemark.capture._elements import (
     ITEM,
     ITEM_END,
-    LONG,
     MAX_DEPTH,
     SEQUENCE_END,
     SHORT,
@@ -22,6 +21,7 @@ from platemark.capture._elements import (
 )
 from platemark.capture._faults import MalformedError, UndefinedRungError
 from platemark.capture._file_meta import DEFLATED
+from platemark.capture._implicit_vr import ImplicitVr, Scope
 from platemark.capture._spans import Spans
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ _WORDS = {
 """Bytes of the words that a value of each value representation consists of (PS3.5 7.3)."""
 _TEXT = frozenset(b"AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT".split())
 _TAIL = 64
-_PALETTE = range(0x00281100, 0x00281114)
-_PIXEL_REPRESENTATION, _WAVEFORM_BITS = 0x00280103, 0x54001004
 
 
 class MacStream(Spans):
@@ -77,6 +75,7 @@ def mac_stream(
     without: Collection[int] = (),
     signed_pixels: bool = False,
     inherit: bool = True,
+    private_vr_of: Callable[[int, str], bytes] | None = None,
 ) -> MacStream:
     """The MAC byte stream of the data set, or the data set of an item, at `start` to `end` (exclusive) of `file`.
 
@@ -84,14 +83,16 @@ def mac_stream(
     given inflated. `vr_of` is `_dictionary.dictionary()`, which implicit VR needs: without it every element of an
     implicit file is unknown. Where the dictionary says "US or SS", Pixel Representation decides: that of the data set
     itself, else with `inherit` that of the data sets around it, for which `signed_pixels` tells whether it is 1 around
-    an item. Without `inherit` they and palette descriptors are US, which is how DCMTK reads them.
+    an item. Without `inherit` they and palette descriptors are US, which is how DCMTK reads them. Private elements of
+    implicit VR are unknown unless `private_vr_of` tells them by tag and creator.
 
     The data set is walked now and its bytes are read when the stream is. Raises MalformedError as `Walker` does, for
     encapsulated data in a native transfer syntax, and for a value that ends within a word; UndefinedRungError when tags
     do not ascend, since the stream is defined in their order.
     """
-    walker = _MacWalker(file, start, end, transfer_syntax, vr_of, inherit=inherit)
-    walker.signed = signed_pixels and inherit
+    implicit = ImplicitVr(vr_of or (lambda _: b""), private_vr_of, inherit)
+    walker = _MacWalker(file, start, end, transfer_syntax, implicit)
+    walker.scope = implicit.within(Scope(signed=signed_pixels))
     walker.cover(tags, without)
     return walker.stream
 
@@ -103,24 +104,13 @@ def _bytes_of(tag: int) -> bytes:
 class _MacWalker(Walker):
     """A walk that appends every element to a stream, and cuts off again what turns out not to belong there."""
 
-    def __init__(
-        self,
-        file: BinaryIO,
-        start: int,
-        end: int,
-        transfer_syntax: str,
-        vr_of: Callable[[int], bytes] | None,
-        *,
-        inherit: bool,
-    ) -> None:
+    def __init__(self, file: BinaryIO, start: int, end: int, transfer_syntax: str, implicit: ImplicitVr) -> None:
         explicit, little = transfer_syntax != IMPLICIT, transfer_syntax != BIG
         super().__init__(file, start, end, explicit=explicit, little=little, wanted=frozenset())
         self.stream = MacStream(file)
-        self.signed = False
-        self._inherit = inherit
-        self._wide = False
+        self.scope = Scope()
+        self._implicit = implicit
         self._native = transfer_syntax in NATIVE
-        self._vr_of = vr_of or (lambda _: b"")
 
     def cover(self, tags: Collection[int] | None, without: Collection[int]) -> None:
         """Walk the data set; the stream then has what it covers."""
@@ -157,7 +147,7 @@ class _MacWalker(Walker):
     def _append(self, tag: int, end: int, depth: int) -> bool:
         """Append one element; whether its value representation, and that of all within it, is known."""
         vr, length = self._head(tag, end)
-        vr = vr or self._implied(tag, length)
+        vr = vr or self._implicit.of(self.scope, tag, length)
         offset = self._position
         if length == UNDEFINED and vr == b"UN":
             return self._append_unknown_items(tag, end, depth)
@@ -180,7 +170,7 @@ class _MacWalker(Walker):
             raise MalformedError(f"sequences are nested more than {MAX_DEPTH} deep at {name_of(tag)}")
         self.stream.literal(_bytes_of(tag) + b"SQ\0\0")
         known = True
-        outer = self.signed, self._wide
+        outer = self.scope
         while self._position < end:
             marker = self._tag(end)
             if marker == SEQUENCE_END and delimited:
@@ -188,9 +178,9 @@ class _MacWalker(Walker):
                 break
             if marker != ITEM:
                 raise MalformedError(f"{name_of(marker)} where an item of {name_of(tag)} was expected")
-            self.signed, self._wide = self.signed and self._inherit, False
+            self.scope = self._implicit.within(outer)
             known &= self._append_item(tag, end, depth)
-            self.signed, self._wide = outer
+            self.scope = outer
         else:
             if delimited:
                 raise MalformedError(f"truncated within the sequence {name_of(tag)}")
@@ -232,6 +222,7 @@ class _MacWalker(Walker):
         word = _WORDS.get(vr, 1)
         if length % word:
             raise MalformedError(f"{name_of(tag)} is {length} bytes long, not a multiple of {word}")
+        end = offset + length
         if vr == b"UI" or (vr in _TEXT and length % 2 == 0):
             length = self._trimmed(offset, length, b" " if vr != b"UI" else b"\0 ")
             pad = b" " if vr != b"UI" else b"\0"
@@ -244,8 +235,10 @@ class _MacWalker(Walker):
         self.stream.literal(_bytes_of(tag) + vr + reserved + struct.pack(form, even))
         self.stream.span(offset, length, word if self._order == ">" else 1)
         self.stream.literal(pad[: length % 2])
-        if tag in (_PIXEL_REPRESENTATION, _WAVEFORM_BITS) and length >= 2:
-            self._note(tag, offset, end=offset + length)
+        if self.scope.matters(tag, length):
+            self._seek(offset)
+            self.scope.note(tag, self._read(length, offset + length), little=self._order == "<")
+            self._seek(end)
 
     def _trimmed(self, offset: int, length: int, padding: bytes) -> int:
         """The length of a text without its trailing padding, of which there may be too much (PS3.5 6.2)."""
@@ -259,35 +252,3 @@ class _MacWalker(Walker):
                 break
         self._seek(end)
         return length
-
-    def _note(self, tag: int, offset: int, *, end: int) -> None:
-        """Keep what the value representations of later elements depend on."""
-        self._seek(offset)
-        number = int(struct.unpack(self._order + "H", self._read(2, end))[0])
-        self._seek(end)
-        if tag == _PIXEL_REPRESENTATION:
-            self.signed = number == 1
-        else:
-            self._wide = number > 8
-
-    def _implied(self, tag: int, length: int) -> bytes:
-        """The value representation of an element in implicit VR; UN when it is not known."""
-        group, element = tag >> 16, tag & 0xFFFF
-        if element == 0:
-            return b"UL"
-        if group % 2:
-            return b"LO" if 0x10 <= element <= 0xFF else b"UN"
-        vr = self._vr_of(tag)
-        if len(vr) > 2:
-            vr = self._chosen(tag, vr)
-        if vr in SHORT and 0xFFFE < length < UNDEFINED:
-            return b"UN"  # PS3.5 6.2.2: longer than explicit VR can say
-        return vr if vr in SHORT or vr in LONG else b"UN"
-
-    def _chosen(self, tag: int, choices: bytes) -> bytes:
-        """One of the value representations that PS3.6 leaves open (PS3.5 A.1 and A.2)."""
-        if choices == b"US or SS":
-            return b"SS" if self.signed and (self._inherit or tag not in _PALETTE) else b"US"
-        if choices == b"OB or OW" and tag >> 16 != 0x7FE0 and tag >> 24 != 0x60 and not self._wide:
-            return b"OB"
-        return b"OW"

@@ -14,11 +14,14 @@ import typer
 
 from platemark import __version__
 from platemark.cli import (
+    attest,
     audit,
     capture,
     dicom,
     enrol,
     fetch,
+    gate,
+    gateway,
     inspection,
     keygen,
     monitor,
@@ -26,15 +29,17 @@ from platemark.cli import (
     policy,
     receipt,
     revoke,
+    spool,
+    vault,
     verify,
     witness,
 )
-from platemark.errors import DecoderMissingError, PlatemarkError
+from platemark.errors import DecoderMissingError, PlatemarkError, RequestRefusedError
 
 __all__ = ["app", "main"]
 
 _VERBATIM = ("Example", "Exit codes")
-USAGE, UNREACHABLE, SOFTWARE, INTERRUPTED, CLOSED = 2, 5, 70, 130, 141
+REFUSED, USAGE, UNREACHABLE, SOFTWARE, INTERRUPTED, CLOSED = 1, 2, 5, 70, 130, 141
 # The codes of platemark.rpc's errors after which the same command may succeed later; that package may not be installed.
 _LATER = frozenset({"unavailable", "unreachable", "deadline"})
 
@@ -89,12 +94,15 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "sign": capture.sign,
     "submit": capture.submit,
     "capture": capture.capture,
+    "attest": attest.attest,
     "lookup": fetch.lookup,
     "fetch": fetch.fetch,
     "verify": verify.verify,
     "inspect": inspection.inspect,
     "audit": audit.audit,
     "monitor": monitor.monitor,
+    "gateway": gateway.gateway,
+    "gate": gate.gate,
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name, help=_help(_command))(_command)
@@ -113,6 +121,16 @@ _receipts = typer.Typer(help=receipt.HELP, no_args_is_help=True, rich_markup_mod
 for _name, _command in receipt.COMMANDS.items():
     _receipts.command(_name, help=_help(_command))(_command)
 app.add_typer(_receipts, name="receipt")
+
+_spool = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+for _name, _command in spool.COMMANDS.items():
+    _spool.command(_name, help=_help(_command))(_command)
+app.add_typer(_spool, name="spool", help=_paragraphs(spool.HELP))
+
+_vault = typer.Typer(help=vault.HELP, no_args_is_help=True, rich_markup_mode=None)
+for _name, _command in vault.COMMANDS.items():
+    _vault.command(_name, help=_help(_command))(_command)
+app.add_typer(_vault, name="vault")
 
 _dicom = typer.Typer(help=_paragraphs(dicom.HELP), no_args_is_help=True, rich_markup_mode=None)
 for _name, _command in dicom.COMMANDS.items():
@@ -165,6 +183,8 @@ def _judged(error: Exception) -> tuple[int, str, str]:
         return USAGE, "usage", f"{message} (try: {command} --help)"
     if isinstance(error, DecoderMissingError):
         return USAGE, error.code, f'{error}; install it: pip install "platemark[{error.extra}]"'
+    if isinstance(error, RequestRefusedError):
+        return REFUSED, error.code, str(error)
     if isinstance(error, PlatemarkError):
         return UNREACHABLE if error.code in _LATER else USAGE, error.code, str(error)
     if isinstance(error, OSError):

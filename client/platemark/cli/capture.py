@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import enum
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from platemark.chain import Chain
 from platemark.cli import capturing, media, output
+from platemark.cli.capture_options import (
+    Captured,
+    ClockError,
+    ClockSource,
+    Images,
+    NewEpoch,
+    Origin,
+    OriginOption,
+    Out,
+    Source,
+)
 from platemark.cli.connect import Connection, load_trust
+from platemark.cli.derivation import load_parents
 from platemark.cli.options import (
     DEFAULT_SERVER,
     AsJson,
@@ -20,8 +31,12 @@ from platemark.cli.options import (
     Device,
     Force,
     Key,
+    Meaning,
+    MeaningOption,
+    Parent,
     PassphraseFile,
     Server,
+    SpoolDirectory,
     TlsAuthority,
     TlsCertificate,
     TlsKey,
@@ -31,57 +46,13 @@ from platemark.cli.options import (
     parse_attributes,
 )
 from platemark.cli.passphrases import open_key
-from platemark.cli.times import parse_duration, parse_time
 from platemark.errors import PlatemarkError
 from platemark.signing import Clock
 
 if TYPE_CHECKING:
     from platemark.rpc.sync import LedgerClient
 
-__all__ = ["ClockSource", "Origin", "capture", "sign", "submit"]
-
-
-class Origin(enum.StrEnum):
-    """How the image came to whoever signs it."""
-
-    MODALITY_SIGNED = "modality-signed"
-    GATEWAY_RECEIVED = "gateway-received"
-    IMPORTED_LATER = "imported-later"
-
-
-class ClockSource(enum.StrEnum):
-    """Where the device's clock gets its time."""
-
-    PTP = "ptp"
-    NTP = "ntp"
-    GNSS = "gnss"
-    RTC = "rtc"
-    HOST = "host"
-    UNKNOWN = "unknown"
-
-
-Images: TypeAlias = Annotated[list[Path], typer.Argument(metavar="IMAGE_OR_FOLDER...", help="Folders are walked.")]
-OriginOption: TypeAlias = Annotated[
-    Origin | None,
-    typer.Option("--origin", help="Default: gateway-received for a gateway's key, else modality-signed."),
-]
-Captured: TypeAlias = Annotated[
-    int | None,
-    typer.Option(parser=parse_time, metavar="TIME", help="When it was captured. Default: the moment of signing."),
-]
-Source: TypeAlias = Annotated[ClockSource, typer.Option("--clock-source", help="Where the time comes from.")]
-ClockError: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        parser=parse_duration, metavar="DURATION", help="Bound of the clock's error, like 5ms. Default: unknown."
-    ),
-]
-NewEpoch: TypeAlias = Annotated[
-    bool, typer.Option("--new-epoch", help="Begin a new chain: KEY.state came back from a backup.")
-]
-Out: TypeAlias = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Write statements and disclosures here. Default: beside the image.")
-]
+__all__ = ["capture", "sign", "submit"]
 
 
 def sign(
@@ -95,6 +66,8 @@ def sign(
     clock_source: Source = ClockSource.HOST,
     clock_error: ClockError = None,
     attribute: Attribute = None,
+    parent: Parent = None,
+    meaning: MeaningOption = None,
     new_epoch: NewEpoch = False,
     force: Force = False,
     passphrase_file: PassphraseFile = None,
@@ -102,13 +75,15 @@ def sign(
 ) -> None:
     """Sign images; nothing is sent. Writes IMAGE.statement (for the ledger) and IMAGE.disclosure (keep it).
 
-    Example:
+    Examples:
       platemark sign scan.dcm --key dx1.pem --device https://hospital.example/dx1
+      platemark sign mip.dcm --key workstation.pem --parent scan.dcm.statement
     """
     found = media.find(images, out=out)
     signing = _signing(
         key, passphrase_file, device=device, origin=origin, captured=captured, clock=Clock(clock_source.value, clock_error),
-        attribute=attribute, new_epoch=new_epoch, force=force,
+        attribute=attribute, parent=parent, meaning=meaning, new_epoch=new_epoch,
+        force=force,
     )  # fmt: skip
     with output.progress("signing", len(found)) as step:
         done = list(_counted(capturing.prepared(found, signing, resume=False), step))
@@ -120,6 +95,7 @@ def submit(
         list[Path], typer.Argument(metavar="FILE.statement...", help="Signed statements of any kind.")
     ],
     *,
+    spool: SpoolDirectory = None,
     witnessed: Witnessed = False,
     server: Server = DEFAULT_SERVER,
     trust: Trust = None,
@@ -131,12 +107,18 @@ def submit(
 ) -> None:
     """Send signed statements to a ledger. Sending one again is safe: it keeps its place.
 
-    With --trust the ledger first has to prove that it is a log which that file names.
+    With --trust the ledger first has to prove that it is a log which that file names. --spool needs no ledger.
 
-    Example:
+    Examples:
       platemark submit scan.dcm.statement --server ledger.hospital.example:50151 --tls-ca system
+      platemark submit *.statement --spool /var/lib/platemark/spool
     """
     items = [capturing.load_statement(path) for path in statements]
+    if spool is not None:
+        from platemark.cli import spooling
+
+        _finish(spooling.put_all(spool, items, "spooling", len(items), witnessed=witnessed), as_json=as_json)
+        return
     connection = Connection(
         server=server,
         tls_ca=tls_ca,
@@ -161,9 +143,12 @@ def capture(
     clock_source: Source = ClockSource.HOST,
     clock_error: ClockError = None,
     attribute: Attribute = None,
+    parent: Parent = None,
+    meaning: MeaningOption = None,
     new_epoch: NewEpoch = False,
     force: Force = False,
     passphrase_file: PassphraseFile = None,
+    spool: SpoolDirectory = None,
     witnessed: Witnessed = False,
     server: Server = DEFAULT_SERVER,
     trust: Trust = None,
@@ -173,11 +158,12 @@ def capture(
     tls_name: TlsName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sign images and submit them. Interrupted, it goes on where it was: what has a statement is not signed again.
+    """Sign images and submit them, or put them into a spool. Interrupted, it goes on: what has a statement is not signed again.
 
     Examples:
       platemark capture scan.dcm --key dx1.pem --device https://hospital.example/dx1
       platemark capture frames/ --key camera.pem --clock-source ptp --clock-error 200us
+      platemark capture scan.dcm --key dx1.pem --spool /var/lib/platemark/spool
     """
     found = media.find(images, out=out)
     connection = Connection(
@@ -190,9 +176,16 @@ def capture(
     )
     signing = _signing(
         key, passphrase_file, device=device, origin=origin, captured=captured, clock=Clock(clock_source.value, clock_error),
-        attribute=attribute, new_epoch=new_epoch, force=force,
+        attribute=attribute, parent=parent, meaning=meaning, new_epoch=new_epoch,
+        force=force,
     )  # fmt: skip
-    # Two steps for each image: measured and signed, then logged.
+    # Two steps for each image: measured and signed, then logged or put.
+    if spool is not None:
+        from platemark.cli import spooling
+
+        prepared = capturing.prepared(found, signing, resume=True)
+        _finish(spooling.put_all(spool, prepared, "capturing", len(found), witnessed=witnessed), as_json=as_json)
+        return
     with connection.open() as client, output.progress("capturing", 2 * len(found)) as step:
         items = _counted(capturing.prepared(found, signing, resume=True), step)
         done = _sent(client, items, step, witnessed=witnessed)
@@ -208,6 +201,8 @@ def _signing(  # what `sign` and `capture` have in common
     captured: int | None,
     clock: Clock,
     attribute: list[str] | None,
+    parent: list[Path] | None,
+    meaning: Meaning | None,
     new_epoch: bool,
     force: bool,
 ) -> capturing.Signing:
@@ -218,7 +213,16 @@ def _signing(  # what `sign` and `capture` have in common
         chain.restart()
     if origin is None:
         origin = Origin.GATEWAY_RECEIVED if state.role == "gateway" else Origin.MODALITY_SIGNED
-    return capturing.Signing(chain=chain, origin=origin.value, clock=clock, captured=captured, extra=extra, force=force)
+    return capturing.Signing(
+        chain=chain,
+        origin=origin.value,
+        clock=clock,
+        captured=captured,
+        extra=extra,
+        parents=load_parents(parent),
+        meaning=meaning,
+        force=force,
+    )
 
 
 def _counted(items: Iterable[capturing.Item], step: Callable[[int], None]) -> Iterator[capturing.Item]:
@@ -257,7 +261,7 @@ def _finish(done: list[capturing.Item], *, as_json: bool) -> None:
 
 
 def _show(done: list[capturing.Item], counts: Counter[str]) -> None:
-    good = [item for item in done if item.status in {"signed", "logged", "repeated"}]
+    good = [item for item in done if item.status in {"signed", "spooled", "logged", "repeated"}]
     if good:
         output.say_table(
             ("leaf", "status", "rungs", "conditions", "statement id", "name"),

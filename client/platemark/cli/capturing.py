@@ -1,31 +1,29 @@
 """Signing images and submitting statements: the work behind `sign`, `submit` and `capture`, without options or output.
 
-Nothing is lost by a crash: the chain's state is on disk before the signature, the disclosure before the statement, the
-statement before it is sent; and sending it again is safe.
+Nothing is lost by a crash: the disclosure is on disk before the chain's state, the state before the signature, the statement
+before it is sent; what was interrupted is gone on with, and sending a statement again is safe.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platemark import files, statement
+from platemark import attributes, files, statement
 from platemark.capture import measure
-from platemark.errors import CaptureError, FormatError, NotAnImageError, PlatemarkError
+from platemark.cli.ahead import ahead
+from platemark.errors import CaptureError, FormatError, NotAnImageError, PlatemarkError, StateError
 from platemark.rungs import RUNGS, SHA256
 from platemark.signing import Clock, require_complete, sign_capture
 from platemark.statement import MAX_STATEMENT
 
 if TYPE_CHECKING:
-    from platemark.attributes import AttributeValue
+    from platemark.attributes import AttributeValue, Disclosure
     from platemark.chain import Chain
     from platemark.cli.media import Beside
     from platemark.rpc.sync import LedgerClient
@@ -35,18 +33,20 @@ if TYPE_CHECKING:
 __all__ = ["BATCH", "Item", "Signing", "load_statement", "prepared", "sign_one", "submitted"]
 
 BATCH = 64
-_AHEAD = 8
+_MAX_DISCLOSURE = 512 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signing:
-    """How to sign images. `captured` None: the moment of signing."""
+    """How to sign images. `captured` None: the moment of signing. `parents` are statement ids of what they were made from."""
 
     chain: Chain
     origin: str
     clock: Clock
     captured: int | None = None
     extra: dict[str, AttributeValue] = field(default_factory=dict)
+    parents: tuple[bytes, ...] = ()
+    meaning: str | None = None
     force: bool = False
 
 
@@ -54,8 +54,8 @@ class Signing:
 class Item:
     """What became of one image or statement.
 
-    `status`: signed, logged, repeated (logged before), refused (the ledger will not have it), failed (not captured) or
-    skipped (a file in a folder that is no image).
+    `status`: signed, spooled (waiting for a ledger), logged, repeated (logged before), refused (the ledger will not have it),
+    failed (not captured) or skipped (a file in a folder that is no image).
     """
 
     name: str
@@ -96,22 +96,63 @@ def sign_one(each: Beside, measurement: Measurement, signing: Signing) -> Item:
     """Sign one measured image and write both files. Raises PlatemarkError."""
     require_complete(str(each.image), measurement)
     if not signing.force:
+        resumed = _resumed(each, signing.chain)
+        if resumed is not None:
+            return resumed
         for path in (each.statement, each.disclosure):
             if path.exists():
                 raise files.FileError(f"{path}: exists already; --force replaces it")
     _require_writable(each.statement.parent)
-    signed = sign_capture(
-        measurement,
-        chain=signing.chain,
-        captured=time.time_ns() if signing.captured is None else signing.captured,
-        origin=signing.origin,
-        clock=signing.clock,
-        extra=signing.extra,
-    )
-    # Crash before the first: a gap in the chain. Between the two: a disclosure of nothing, which --force replaces.
-    files.replace(each.disclosure, signed.disclosure.to_bytes(), mode=0o600)
+
+    def keep(disclosure: Disclosure) -> None:
+        files.replace(each.disclosure, disclosure.to_bytes(), mode=0o600)
+
+    # What --force replaces stays until its successor is signed.
+    first = not each.disclosure.exists()
+    # Crash before the disclosure is kept: nothing happened. Before the chain has reserved the place: a disclosure of nothing,
+    # which --force replaces. Before the statement is kept: `_resumed` goes on from here.
+    try:
+        signed = sign_capture(
+            measurement,
+            chain=signing.chain,
+            captured=time.time_ns() if signing.captured is None else signing.captured,
+            origin=signing.origin,
+            clock=signing.clock,
+            extra=signing.extra,
+            parents=signing.parents,
+            meaning=signing.meaning,
+            keep=keep if first else None,
+        )
+    except (FormatError, StateError):
+        # Nothing was reserved, so nothing can come of this disclosure.
+        if first:
+            each.disclosure.unlink(missing_ok=True)
+        raise
+    if not first:
+        keep(signed.disclosure)
     files.replace(each.statement, signed.statement.raw)
     return Item(name=str(each.image), status="signed", statement=signed.statement, path=each.statement)
+
+
+def _resumed(each: Beside, chain: Chain) -> Item | None:
+    """The statement that was being signed for this image when that was interrupted, kept now; None if there is none."""
+    if each.statement.exists() or not each.disclosure.exists():
+        return None
+    reserved = _reserved(each, chain)
+    if reserved is None:
+        return None
+    files.replace(each.statement, reserved.raw)
+    return _existing(each, chain.signer.kid)
+
+
+def _reserved(each: Beside, chain: Chain) -> Statement | None:
+    """The last statement of the chain, if the disclosure beside the image is its own: its key K, and so its root, is random."""
+    try:
+        disclosure = attributes.decode_disclosure(files.read(each.disclosure, limit=_MAX_DISCLOSURE))
+    except (FormatError, files.FileError):
+        return None
+    last = chain.last()
+    return last if last is not None and last.payload.get("attributes") == disclosure.root() else None
 
 
 def _require_writable(folder: Path) -> None:
@@ -133,7 +174,7 @@ def prepared(images: Sequence[Beside], signing: Signing, *, resume: bool) -> Ite
     def start(each: Beside) -> Measurement | None:
         return None if resume and each.statement.exists() and not signing.force else measure(each.image)
 
-    for each, measured in _ahead(start, images):
+    for each, measured in ahead(start, images):
         try:
             measurement = measured.result()
             yield (
@@ -234,26 +275,3 @@ def _code(info: str) -> str:
 
 def _advice(info: str) -> str:
     return "; --force signs it anew with the present time" if _code(info) == "not-yet-valid" else ""
-
-
-def _ahead(
-    start: Callable[[Beside], Measurement | None], images: Sequence[Beside]
-) -> Iterator[tuple[Beside, Future[Measurement | None]]]:
-    """Each image with the future of its measurement, a few of them under way at once."""
-    with _pool() as pool:
-        waiting: list[tuple[Beside, Future[Measurement | None]]] = []
-        for each in images:
-            waiting.append((each, pool.submit(start, each)))
-            if len(waiting) >= _AHEAD:
-                yield waiting.pop(0)
-        yield from waiting
-
-
-@contextmanager
-def _pool() -> Iterator[ThreadPoolExecutor]:
-    pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="measure")
-    try:
-        yield pool
-    finally:
-        # Ctrl-C does not wait for images that nobody has begun to measure.
-        pool.shutdown(cancel_futures=True)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from platemark.rpc.sync import LedgerClient
     from platemark.trust import Trust
 
-__all__ = ["Connection", "MissingExtraError", "identify", "load_trust"]
+__all__ = ["Connection", "MissingExtraError", "identify", "load_trust", "require_packages"]
 
 
 class MissingExtraError(PlatemarkError):
@@ -27,9 +28,19 @@ class MissingExtraError(PlatemarkError):
     code = "missing-extra"
 
 
+def require_packages(extras: str, *names: str) -> None:
+    """Raises MissingExtraError when a package that a command needs is not installed; `extras` bring it."""
+    for name in names:
+        if find_spec(name) is None:
+            raise MissingExtraError(f'this command needs {name}: pip install "platemark[{extras}]"')
+
+
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """Where the ledger is, how to reach it, and whom to believe (`trusted` None: anybody who is consistent)."""
+    """Where the ledger is, how to reach it, and whom to believe (`trusted` None: anybody who is consistent).
+
+    `once`: a call that fails is not made again, because whoever asks has a back-off of its own.
+    """
 
     server: str
     tls_ca: str | None = None
@@ -37,6 +48,7 @@ class Connection:
     tls_key: Path | None = None
     tls_name: str | None = None
     trusted: Trust | None = None
+    once: bool = False
 
     @contextmanager
     def open(self) -> Iterator[LedgerClient]:
@@ -47,19 +59,20 @@ class Connection:
         # gRPC's own remarks about a failed handshake, in the middle of ours; whoever looks for them sets it.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         try:
-            from platemark.rpc import Trusted
+            from platemark.rpc import Retry, Trusted
             from platemark.rpc.sync import LedgerClient
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] == "platemark":
                 raise
             raise MissingExtraError('this command talks to a ledger: pip install "platemark[rpc]"') from None
+        retry = Retry(attempts=1) if self.once else None
         if self.trusted is None:
-            with LedgerClient(self.server, tls=self._tls()) as client:
+            with LedgerClient(self.server, tls=self._tls(), retry=retry) as client:
                 yield client
             return
-        with LedgerClient(self.server, tls=self._tls()) as client:
+        with LedgerClient(self.server, tls=self._tls(), retry=retry) as client:
             origin, keys = identify(client, self.trusted, self.server)
-        with LedgerClient(self.server, tls=self._tls(), trusted=Trusted(keys, origin)) as client:
+        with LedgerClient(self.server, tls=self._tls(), trusted=Trusted(keys, origin), retry=retry) as client:
             yield client
 
     def _tls(self) -> Tls | None:

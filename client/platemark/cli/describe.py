@@ -25,8 +25,9 @@ from platemark import (
     tlog_proof,
     trust,
 )
-from platemark.cli import passphrases, policy_text
+from platemark.cli import passphrases, policy_text, vault_show
 from platemark.errors import FormatError, KeyFileError, PlatemarkError, UnknownKindError
+from platemark.pkcs11_uri import is_uri, parse_uri
 from platemark.report import format_time
 
 if TYPE_CHECKING:
@@ -44,14 +45,14 @@ def describe(data: bytes, *, path: Path, reveal: bool, passphrase_file: Path | N
     if data[:4] == b"PK\x03\x04":
         return _evidence(data)
     if data[:1] == cose.TAG:
-        return _statement(data)
+        return vault_show.described(data, reveal=reveal) or _statement(data)
     if b"PRIVATE KEY-----" in data[:200]:
         return _private_key(path, data, passphrase_file)
     if b"-----BEGIN PUBLIC KEY-----" in data:
         return {"file": "public key"} | _key(key_files.read_public(path))
     if data.startswith(tlog_proof.HEADER.encode()):
         return {"file": "tlog-proof"} | _proof(data)
-    for reader in (_state, _map, _trust, _checkpoint):
+    for reader in (_token, _state, _release, _map, _trust, _checkpoint):
         described = reader(data, reveal)
         if described is not None:
             return described
@@ -104,7 +105,7 @@ def _hashes(digests: Mapping[int, bytes]) -> Described:
     return {names.get(algorithm, str(algorithm)): digest for algorithm, digest in digests.items()}
 
 
-def _key(key: keys.Verifier) -> Described:
+def _key(key: keys.Verifier | keys.Signer) -> Described:
     return {"algorithm": keys.ALGORITHM_NAMES[key.alg], "kid": key.kid, "spki": base64.b64encode(key.spki).decode()}
 
 
@@ -117,7 +118,15 @@ def _private_key(path: Path, data: bytes, passphrase_file: Path | None) -> Descr
         if not described["encrypted"]:
             raise
         return described | {"note": error.reason}
-    return described | _key(key.public)
+    return described | _key(key)
+
+
+def _token(data: bytes, reveal: bool) -> Described | None:
+    """A file that stands for a key in a token. The token itself is not asked."""
+    del reveal  # nothing in it is secret
+    if not is_uri(data):
+        return None
+    return {"file": "key in a PKCS#11 token", "uri": str(parse_uri(data.decode("utf-8", "replace"), where="file"))}
 
 
 def _evidence(data: bytes) -> Described:
@@ -193,6 +202,10 @@ def _state(data: bytes, reveal: bool) -> Described | None:  # noqa: ARG001 - one
         "next seq": state.seq,
         "prev": state.prev,
     }
+
+
+def _release(data: bytes, reveal: bool) -> Described | None:
+    return vault_show.described(data, reveal=reveal)
 
 
 def _map(data: bytes, reveal: bool) -> Described | None:

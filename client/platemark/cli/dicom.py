@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from platemark import files
-from platemark.cli import dicom_text, output
+from platemark.cli import output
 from platemark.cli.connect import MissingExtraError
 from platemark.cli.options import AsJson, At, PassphraseFile
 from platemark.cli.passphrases import given_passphrase
-from platemark.dicom_signature import Credential, Profile, Roots
-from platemark.dicom_signature import check as check_signatures
-from platemark.dicom_signature import sign as sign_object
-from platemark.dicom_signature.credentials import read_certificates, read_key
 from platemark.errors import DicomSignatureError, FormatError
 
 if TYPE_CHECKING:
@@ -52,8 +47,9 @@ def sign(
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where the signed object goes.")],
     profile: Annotated[
-        Profile, typer.Option(help="What PS3.15 calls Base or Creator RSA, or none (the one choice for ECDSA).")
-    ] = Profile.NONE,
+        Literal["none", "base", "creator"],
+        typer.Option(help="What PS3.15 calls Base or Creator RSA, or none (the one choice for ECDSA)."),
+    ] = "none",
     mac: Annotated[Literal["sha256", "sha384", "sha512"], typer.Option(help="The hash of the MAC.")] = "sha256",
     tags: Annotated[
         str | None,
@@ -78,17 +74,22 @@ def sign(
       platemark dicom sign scan.dcm --key scanner.pem --certificate scanner.crt --profile creator --out signed.dcm
       platemark dicom sign scan.dcm --key me.pem --certificate me.crt --tags "0008,0018 7fe0,0010" --out signed.dcm
     """
+    from platemark.cli import dicom_text
+    from platemark.dicom_signature import Credential, Profile
+    from platemark.dicom_signature import sign as sign_object
+    from platemark.dicom_signature.credentials import read_certificates, read_key
+
     if out.exists() and not force:
         raise DicomSignatureError(f"{out}: exists already (--force overwrites it)")
     stamp = None if tsa is None else _authority(tsa)
     chain = read_certificates(files.read(certificate, limit=_MAX_PEM), str(certificate))
-    credential = Credential(read_key(key, given_passphrase(passphrase_file)), chain[0])
+    credential = Credential(read_key(key, _passphrase(key, passphrase_file)), chain[0])
     signed = sign_object(
         image,
         out,
         credential,
         now_ns=time.time_ns(),
-        profile=profile,
+        profile=Profile(profile),
         mac=mac.upper(),
         tags=None if tags is None else _tags(tags),
         stamp=stamp,
@@ -99,7 +100,7 @@ def sign(
             {
                 "file": str(out),
                 "signature": signed.uid,
-                "profile": profile.value,
+                "profile": profile,
                 "covered": [dicom_text.tag_text(tag) for tag in signed.covered],
                 "unknown": [dicom_text.tag_text(tag) for tag in signed.unknown],
             }
@@ -142,6 +143,10 @@ def verify(
     Example:
       platemark dicom verify signed.dcm --ca hospital-ca.pem --tsa-ca tsa.pem
     """
+    from platemark.cli import dicom_text
+    from platemark.dicom_signature import Roots
+    from platemark.dicom_signature import check as check_signatures
+
     roots = Roots(authorities=_ders(ca), between=_ders(chain), time=_ders(tsa_ca))
     results = check_signatures(image, roots=roots, now_ns=time.time_ns() if at is None else at, weak=weak)
     code = _exit_code(results)
@@ -170,6 +175,20 @@ def _authority(url: str) -> Callable[[bytes], bytes]:
     return authority(url, clock=time.time_ns)
 
 
+def _passphrase(key: Path, file: Path | None) -> bytes | None:
+    """What was given; else what a person types, if the key needs one and a terminal is there."""
+    given = given_passphrase(file)
+    if (
+        given is None
+        and sys.stdin is not None
+        and sys.stdin.isatty()
+        and b"ENCRYPTED" in files.read(key, limit=_MAX_PEM)
+    ):
+        answer: str = typer.prompt(f"Passphrase of {key}", hide_input=True, err=True)
+        return answer.encode()
+    return given
+
+
 def _tags(text: str) -> list[int]:
     found = []
     for word in text.split():
@@ -183,7 +202,11 @@ def _tags(text: str) -> list[int]:
 
 
 def _ders(paths: Sequence[Path] | None) -> tuple[bytes, ...]:
-    found: list[x509.Certificate] = []
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    from platemark.dicom_signature.credentials import read_certificates
+
+    found = []
     for path in paths or []:
         try:
             found += read_certificates(files.read(path, limit=_MAX_PEM), str(path))

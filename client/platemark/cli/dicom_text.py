@@ -11,8 +11,7 @@ from platemark.instant import format_time
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from platemark.dicom_signature import Checked
-    from platemark.dicom_signature._trust import Judged
+    from platemark.dicom_signature import Checked, Judged
 
 __all__ = ["as_json", "as_text", "tag_list", "tag_text"]
 
@@ -97,6 +96,8 @@ def _lines(checked: Checked) -> Iterator[str]:
         return
     yield f"  covers       {len(checked.covered)} elements"
     yield f"  NOT covered  {tag_list(checked.uncovered) or 'nothing that is there now; elements can be added'}"
+    if checked.place:
+        yield "               and nothing outside this item"
     if checked.absent:
         yield f"  absent       {tag_list(checked.absent)}: listed, and not there"
     for profile, reason in checked.profiles:

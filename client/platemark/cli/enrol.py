@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from platemark.rpc.model import Logged
     from platemark.statement import Statement
 
-__all__ = ["Role", "enrol"]
+__all__ = ["Role", "enrol", "log_id"]
 
 _DAY = 86_400 * 10**9
 _MAX_TIME = (1 << 63) - 1
@@ -129,7 +129,7 @@ def enrol(
         tls_name=tls_name,
         trusted=trusted,
     )
-    named = _log_id(log)
+    named = log_id(log)
     if named is None and trusted is not None and len(trusted.logs) == 1:
         named = trusted.logs[0].id
     if registrar is None:
@@ -256,7 +256,8 @@ def _validity(not_before: int | None, not_after: int | None, days: int | None) -
     return _Validity(not_before=start, not_after=end)
 
 
-def _log_id(text: str | None) -> bytes | None:
+def log_id(text: str | None) -> bytes | None:
+    """The id of a log in 64 hex digits. Raises BadParameter."""
     if text is None:
         return None
     try:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from platemark import attributes, files, statement
-from platemark.attributes import REGISTRY
-from platemark.cli import media, output
+from platemark import files
+from platemark.cli import fetch_many, fetching, media, output
 from platemark.cli.capturing import load_statement
 from platemark.cli.connect import Connection, load_trust
+from platemark.cli.fetching import Chosen, Found, Opening
 from platemark.cli.frames import Frame, with_frames
 from platemark.cli.options import (
     DEFAULT_SERVER,
@@ -28,51 +26,21 @@ from platemark.cli.options import (
     TlsName,
     Trust,
 )
-from platemark.errors import AttributeTreeError, EvidenceError, PlatemarkError
-from platemark.evidence import from_bytes
+from platemark.cli.vault_access import VaultPassphraseFile
 from platemark.files import FileError
 from platemark.report import format_time
-from platemark.rungs import HEADER_BINDING, RUNGS, SHA256, strongest_match
-from platemark.verdict import EVIDENCE_INVALID, FAIL
 
 if TYPE_CHECKING:
     from platemark.evidence import Evidence
-    from platemark.rpc.model import LoggedStatement
-    from platemark.rpc.sync import LedgerClient
-    from platemark.rungs import Digests, Measurement
-    from platemark.statement import Statement
+    from platemark.rungs import Measurement
+    from platemark.trust import Trust as Trusted
     from platemark.verdict import Verdict
 
 __all__ = ["fetch", "lookup"]
 
-_MAX_DISCLOSURE = 512 * 1024
-# One image is in a ledger a few times at most; more is somebody's attempt to bury the first.
-_MOST = 256
+_STATEMENT = ".statement"
 
 Image = Annotated[Path, typer.Argument(metavar="IMAGE", help="A DICOM, PNG, JPEG or TIFF file.")]
-
-
-@dataclass(frozen=True)
-class Found:
-    """A record of the ledger that carries a digest of the image; `rung` is the strongest that it carries."""
-
-    rung: str
-    logged: LoggedStatement
-    decoded: statement.Statement
-
-    def facts(self) -> dict[str, object]:
-        """For --json."""
-        return {
-            "index": self.logged.index,
-            "id": self.logged.id,
-            "kind": self.decoded.kind,
-            "rung": self.rung,
-            "device": self.decoded.issuer,
-            "stated_time": self.decoded.time,
-            "received": self.logged.received,
-            "origin": self.decoded.payload.get("origin"),
-            "conditions": [each.code for each in self.logged.conditions],
-        }
 
 
 def lookup(
@@ -101,9 +69,9 @@ def lookup(
         tls_name=tls_name,
         trusted=load_trust(trust),
     )
-    measured = _measure(image)
+    measured = fetching.measured(image)
     with connection.open() as client:
-        found = _lookup(client, measured)
+        found = fetching.lookup(client, measured)
     if as_json:
         output.say_json({"image": str(image), "records": [each.facts() for each in found]})
     elif found:
@@ -115,9 +83,15 @@ def lookup(
 
 
 def fetch(
-    image: Image,
+    image: Annotated[
+        Path | None,
+        typer.Argument(metavar="IMAGE_OR_FOLDER", help="An image; a folder of them; or a signed statement."),
+    ] = None,
     *,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Default: IMAGE.evidence.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE_OR_DIR", help="Default: IMAGE.evidence. A directory for a folder or a study."),
+    ] = None,
     index: Annotated[
         int | None, typer.Option(min=0, help="Which record, by leaf. Default: IMAGE.statement's, else the earliest.")
     ] = None,
@@ -135,6 +109,14 @@ def fetch(
     ] = False,
     disclosure: DisclosureFile = None,
     frame: Frame = None,
+    study: Annotated[
+        str | None, typer.Option(metavar="UID", help="All captures of this Study Instance UID that a vault has.")
+    ] = None,
+    vault: Annotated[Path | None, typer.Option(metavar="DIR", help="The vault's directory, for --study.")] = None,
+    vault_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The vault's private key, for --study.")
+    ] = None,
+    vault_passphrase_file: VaultPassphraseFile = None,
     force: Force = False,
     server: Server = DEFAULT_SERVER,
     trust: Trust = None,
@@ -148,6 +130,13 @@ def fetch(
 
     Exit code 1 when the record is not one of this image: the evidence is written, and does not match.
 
+    A folder: the evidence of each image in it. Images that the ledger does not know are named, and the exit code is 1.
+    --study, for whoever keeps the vault: the evidence of every capture of a study, with its study, series and SOP
+    Instance UID opened, so that `platemark verify FOLDER --evidence DIR` names images that are missing.
+
+    A signed statement instead of an image (FILE.statement): its evidence, such as that of an attestation, for
+    `platemark verify --also`.
+
     Attributes (patient, device, times) stay closed unless you open them here, one by one.
 
     Examples:
@@ -155,6 +144,9 @@ def fetch(
       platemark fetch scan.dcm --disclose technologist,acquisition_datetime --out for-court.evidence
       platemark fetch scan.dcm --disclose-header
       platemark fetch cine.dcm --frame 3 --disclose-header
+      platemark fetch scan.dcm.attest.statement
+      platemark fetch patient-cd/ --out evidence/ --disclose-header
+      platemark fetch --study 1.2.840.99.7 --vault vault/ --vault-key vault.pem --out evidence/
     """
     trusted = load_trust(trust)
     connection = Connection(
@@ -165,112 +157,68 @@ def fetch(
         tls_name=tls_name,
         trusted=trusted,
     )
-    own = media.beside(image)
-    target = out or own.evidence
-    if target.exists() and not force:
-        raise FileError(f"{target}: exists already; --force replaces it")
-    measured = _measure(image)
+    names = frozenset(name.strip() for name in (disclose or "").split(",")) - {""}
+    opening = Opening(names, header=disclose_header, everything=disclose_all)
+    if study is not None:
+        if image is not None or index is not None or disclosure is not None or frame is not None:
+            raise typer.BadParameter("--study goes without an image, --index, --disclosure and --frame")
+        if vault is None or vault_key is None or out is None:
+            raise typer.BadParameter("--study needs --vault, --vault-key and --out")
+        kept = fetch_many.Kept(vault, vault_key, vault_passphrase_file)
+        fetch_many.fetch_study(study, kept, connection, opening, out=out, force=force, as_json=as_json)
+        return
+    if image is None or vault is not None or vault_key is not None:
+        raise typer.BadParameter("give an image or a folder; or --study with --vault and --vault-key")
+    if image.is_dir():
+        if index is not None or disclosure is not None or frame is not None:
+            raise typer.BadParameter("--index, --disclosure and --frame are about one image, not about a folder")
+        fetch_many.fetch_folder(image, connection, opening, out=out, force=force, as_json=as_json)
+        return
+    one = _One(image, disclosure, opening, out=out, force=force)
+    if image.suffix == _STATEMENT:
+        if index is not None or frame:
+            raise typer.BadParameter("--index and --frame are about an image, not about a statement")
+        with connection.open() as client:
+            evidence = one.opened(Chosen(one.statement()).evidence(client))
+        verdict = one.keep(evidence, None, trusted)
+        _report(verdict, one.target, (), as_json=as_json)
+        return
+    measured = fetching.measured(image)
     with connection.open() as client:
-        chosen, found = _choose(client, own, measured, index)
-        evidence = (
-            client.evidence(index=chosen).content if isinstance(chosen, int) else client.evidence(id=chosen).content
-        )
-    opened = _disclosure(
-        disclosure or own.disclosure, evidence, disclose=disclose, header=disclose_header, everything=disclose_all
-    )
-    evidence = with_frames(evidence.with_disclosure(opened), measured, frame)
-    from platemark.verify import verify
-
-    verdict = verify(evidence, trust=trusted, image=measured, at=time.time_ns())
-    if verdict.result == EVIDENCE_INVALID:
-        raise EvidenceError("evidence", f"what the ledger sent does not verify and was not kept: {verdict.reason}")
-    content = evidence.to_bytes()
-    from_bytes(content)  # what verify will do: nothing is kept that it would not read
-    files.replace(target, content)
-    _report(verdict, target, found, as_json=as_json)
-    if _differs(verdict):
+        chosen = Chosen(index) if index is not None else fetching.choose(client, one.own, measured)
+        evidence = one.opened(chosen.evidence(client))
+    verdict = one.keep(with_frames(evidence, measured, frame), measured, trusted)
+    _report(verdict, one.target, chosen.found, as_json=as_json)
+    if fetching.differs(verdict):
         raise typer.Exit(1)
 
 
-def _differs(verdict: Verdict) -> bool:
-    """Whether the record is not one of this image, also when nobody is trusted."""
-    return any(check.number in (14, 15) and check.status == FAIL for check in verdict.checks)
+class _One:
+    """The evidence of one record: of an image, or of the statement in a file."""
 
+    def __init__(self, path: Path, disclosure: Path | None, opening: Opening, *, out: Path | None, force: bool) -> None:
+        self._path, self._opening = path, opening
+        self.own = media.beside(path.with_suffix("") if path.suffix == _STATEMENT else path)
+        self.target = out or self.own.evidence
+        self._disclosure = disclosure or self.own.disclosure
+        if self.target.exists() and not force:
+            raise FileError(f"{self.target}: exists already; --force replaces it")
 
-def _choose(
-    client: LedgerClient, own: media.Beside, measured: Measurement, index: int | None
-) -> tuple[int | bytes, list[Found]]:
-    """The record to fetch: the one asked for, else the one signed here, else the earliest of the strongest rung."""
-    if index is not None:
-        return index, []
-    if own.statement.exists():
-        signed = load_statement(own.statement).statement
+    def statement(self) -> bytes:
+        """The id of the statement in the file. Raises FileError, FormatError."""
+        signed = load_statement(self._path).statement
         assert signed is not None
-        if _records(signed, measured):
-            return signed.id, []
-        output.note(f"{own.statement}: made for another content of this file, so it is not used")
-    found = _lookup(client, measured)
-    if not found:
-        raise PlatemarkError(f"{own.image}: the ledger has no record of it")
-    strongest = min(RUNGS.index(each.rung) for each in found)
-    chosen = next(each for each in found if RUNGS.index(each.rung) == strongest)
-    return chosen.logged.index, found
+        return signed.id
 
+    def opened(self, evidence: Evidence) -> Evidence:
+        """With the attributes that were asked for."""
+        return fetching.opened(evidence, self._disclosure, self._opening)
 
-def _records(signed: Statement, measured: Measurement) -> bool:
-    """Whether a statement is a capture of this image."""
-    if signed.kind != "capture":
-        return False
-    recorded = cast("Digests", signed.payload["digests"])
-    return strongest_match(measured.digests, recorded, content_alone=measured.content_alone).rung is not None
-
-
-def _lookup(client: LedgerClient, measured: Measurement) -> list[Found]:
-    """Records that carry a digest of the image, in log order, each with its strongest rung."""
-    found: dict[int, Found] = {}
-    for rung in RUNGS:
-        digest = measured.digests.get(rung, {}).get(SHA256)
-        if digest is None:
-            continue
-        for number, logged in enumerate(client.lookup_all(digest, rung=rung, hash_algorithm=SHA256)):
-            if number >= _MOST:
-                output.note(f"more than {_MOST} records share this {rung} digest; the earliest are shown")
-                break
-            if logged.index in found:
-                continue
-            decoded = statement.decode(logged.statement)
-            # Equal content is no match by itself where frames are compressed; pixels may find the record yet.
-            if rung != "content" or measured.content_alone or _records(decoded, measured):
-                found[logged.index] = Found(rung, logged, decoded)
-    return [found[index] for index in sorted(found)]
-
-
-def _disclosure(
-    path: Path, evidence: Evidence, *, disclose: str | None, header: bool, everything: bool
-) -> bytes | None:
-    """The chosen attributes, proven to be the ones that the record signed. Raises PlatemarkError."""
-    if not (disclose or header or everything):
-        return None
-    kept = attributes.decode_disclosure(files.read(path, limit=_MAX_DISCLOSURE))
-    root = statement.decode(evidence.record.statement).payload.get("attributes")
-    if not isinstance(root, bytes):
-        raise AttributeTreeError("disclosure", "this record commits to no attributes")
-    kept.verified(root)
-    if everything:
-        return kept.to_bytes()
-    names = {name.strip() for name in (disclose or "").split(",")} - {""}
-    if header:
-        bound = HEADER_BINDING & kept.values.keys()
-        if not bound:
-            raise AttributeTreeError("--disclose-header", "this record commits to no patient, study or orientation")
-        names |= bound
-    return kept.open(*sorted(names, key=lambda name: REGISTRY.get(name, 0))).to_bytes()
-
-
-def _measure(image: Path) -> Measurement:
-    from platemark.capture import measure
-
-    return measure(image, tolerant=True)
+    def keep(self, evidence: Evidence, measured: Measurement | None, trusted: Trusted | None) -> Verdict:
+        """Write the evidence once it was checked; what the check said."""
+        verdict, content = fetching.checked(evidence, measured, trusted)
+        files.replace(self.target, content)
+        return verdict
 
 
 def _show(found: Iterable[Found]) -> None:
@@ -291,7 +239,7 @@ def _show(found: Iterable[Found]) -> None:
     )
 
 
-def _report(verdict: Verdict, target: Path, found: list[Found], *, as_json: bool) -> None:
+def _report(verdict: Verdict, target: Path, found: tuple[Found, ...], *, as_json: bool) -> None:
     if as_json:
         output.say_json(
             {
@@ -307,5 +255,5 @@ def _report(verdict: Verdict, target: Path, found: list[Found], *, as_json: bool
         output.say(f"{len(found)} records carry a digest of this image; --index chooses another than the earliest:")
         _show(found)
     output.say(f"wrote {output.printable(target)}: {verdict.result}, {output.printable(verdict.reason)}")
-    if _differs(verdict):
+    if fetching.differs(verdict):
         output.note("this image is not the one that was recorded")

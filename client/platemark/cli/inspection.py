@@ -21,8 +21,8 @@ def inspect(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="A statement, evidence, disclosure, tlog-proof, checkpoint, trust file, key, state, enrolment request or "
-            "policy proposal.",
+            help="A statement, evidence, disclosure, tlog-proof, checkpoint, trust file, key, state, enrolment request, "
+            "policy proposal, or a request to a vault and its release.",
         ),
     ],
     *,

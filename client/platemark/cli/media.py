@@ -10,10 +10,10 @@ from pathlib import Path
 from platemark.cli import output
 from platemark.files import FileError
 
-__all__ = ["Beside", "beside", "find"]
+__all__ = ["OURS", "Beside", "beside", "find"]
 
 # Our own files are no images, whatever folder they lie in.
-_OURS = (
+OURS = (
     ".statement",
     ".disclosure",
     ".evidence",
@@ -21,7 +21,10 @@ _OURS = (
     ".scitt",
     ".enrolment",
     ".request",
+    ".release",
+    ".custody",
     ".pem",
+    ".p11",
     ".pub",
     ".state",
     ".lock",
@@ -81,7 +84,7 @@ def _expand(path: Path, out: Path | None) -> Iterator[Beside]:
                 output.note(f"{Path(folder) / name}: left out: a link to a folder; name it to have it walked")
         for name in sorted(names):
             image = Path(folder) / name
-            if name.endswith(_OURS):
+            if name.endswith(OURS):
                 continue
             if not image.is_file():
                 output.note(f"{image}: left out: not a file")

@@ -1,4 +1,4 @@
-"""What `platemark monitor` shows to Prometheus. Needs the extra `platemark[audit]`."""
+"""What commands that run on show to Prometheus. Needs prometheus-client, which the extra `platemark[audit]` brings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_serv
 
 from platemark.errors import PlatemarkError
 
-__all__ = ["Metrics"]
+__all__ = ["Metrics", "serve"]
 
 _RESULTS = ("nothing-found", "findings", "incomplete", "failed")
 
@@ -49,17 +49,24 @@ class Metrics:
 
     @contextmanager
     def served(self, address: str) -> Iterator[str]:
-        """Serve at HOST:PORT; the URL. Raises PlatemarkError: not an address, or one that cannot be had."""
-        host, _, port = address.rpartition(":")
-        if not host or not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
-            raise PlatemarkError(f"--listen {address}: not HOST:PORT")
-        try:
-            server, thread = start_http_server(int(port), host.strip("[]"), registry=self.registry)
-        except OSError as error:
-            raise PlatemarkError(f"--listen {address}: {error.strerror or error}") from None
-        try:
-            yield f"http://{host}:{server.server_port}/metrics"
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+        """As `serve`."""
+        with serve(self.registry, address) as url:
+            yield url
+
+
+@contextmanager
+def serve(registry: CollectorRegistry, address: str) -> Iterator[str]:
+    """Serve at HOST:PORT; the URL. Raises PlatemarkError: not an address, or one that cannot be had."""
+    host, _, port = address.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
+        raise PlatemarkError(f"--listen {address}: not HOST:PORT")
+    try:
+        server, thread = start_http_server(int(port), host.strip("[]"), registry=registry)
+    except OSError as error:
+        raise PlatemarkError(f"--listen {address}: {error.strerror or error}") from None
+    try:
+        yield f"http://{host}:{server.server_port}/metrics"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

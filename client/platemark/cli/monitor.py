@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +17,11 @@ from platemark.cli.audit import Sources, State, Vkey, Witnesses, say_outcome
 from platemark.cli.auditing import Keys, Outcome, StateFile, audit, keys_of, open_sources, read_policy
 from platemark.cli.connect import MissingExtraError
 from platemark.cli.options import AsJson, TlsAuthority
+from platemark.cli.stopping import told_to_stop
 from platemark.errors import PlatemarkError
 from platemark.report import json_text
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from platemark.audit import TileSource
     from platemark.audit_files import CheckpointFile
     from platemark.cli.metrics import Metrics
@@ -171,7 +169,7 @@ def monitor(
         metrics = _metrics()
         opened = open_sources(sources, stack, tls_ca=tls_ca, sleep=stop.wait)
         alarms = Alarms(stack.enter_context(_posting(webhook)) if webhook else None)
-        stack.enter_context(_signals(stop))
+        stack.enter_context(told_to_stop(stop))
         if listen is not None:
             output.note(f"metrics at {stack.enter_context(metrics.served(listen))}")
         show = partial(say_outcome, keys=keys, as_json=True) if as_json else None
@@ -209,20 +207,3 @@ def _posting(url: str) -> Iterator[Callable[[bytes], bool]]:
             return 200 <= status < 300
 
         yield post
-
-
-@contextmanager
-def _signals(stop: threading.Event) -> Iterator[None]:
-    """SIGTERM and SIGINT end the monitor after what it is at."""
-
-    def told(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        stop.set()
-
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, told) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

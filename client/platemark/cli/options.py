@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -19,8 +20,12 @@ __all__ = [
     "DisclosureFile",
     "Force",
     "Key",
+    "Meaning",
+    "MeaningOption",
+    "Parent",
     "PassphraseFile",
     "Server",
+    "SpoolDirectory",
     "TlsAuthority",
     "TlsCertificate",
     "TlsKey",
@@ -31,6 +36,15 @@ __all__ = [
 ]
 
 DEFAULT_SERVER = "127.0.0.1:50151"
+
+
+class Meaning(enum.StrEnum):
+    """What a capture means (statement.md section 5)."""
+
+    ACQUIRED = "acquired"
+    DERIVED = "derived"
+    AMENDED = "amended"
+
 
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, for scripts.")]
 At: TypeAlias = Annotated[
@@ -57,6 +71,14 @@ PassphraseFile: TypeAlias = Annotated[
 Attribute: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=VALUE", help="Commit to this fact as well (proto/attributes.md lists names). Repeat."),
+]
+Parent: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option("--parent", metavar="FILE.statement", help="A capture that this image was made from. Repeat."),
+]
+MeaningOption: TypeAlias = Annotated[
+    Meaning | None,
+    typer.Option("--meaning", help="Default: what the object's Image Type says; derived for others with a --parent."),
 ]
 DisclosureFile: TypeAlias = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Where K and the values are. Default: IMAGE.disclosure.")
@@ -90,6 +112,16 @@ TlsName: TypeAlias = Annotated[
         envvar="PLATEMARK_TLS_SERVER_NAME",
         metavar="NAME",
         help="The name in the ledger's certificate, when it is not the one in --server.",
+    ),
+]
+
+SpoolDirectory: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--spool",
+        envvar="PLATEMARK_SPOOL",
+        metavar="DIR",
+        help="Put statements into this spool and return; `platemark spool send` brings them to the ledger.",
     ),
 ]
 

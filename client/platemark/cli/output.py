@@ -22,7 +22,18 @@ from platemark.report import json_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["ClosedOutputError", "note", "prepare", "printable", "progress", "say", "say_bytes", "say_json", "say_table"]
+__all__ = [
+    "ClosedOutputError",
+    "note",
+    "prepare",
+    "printable",
+    "progress",
+    "say",
+    "say_bytes",
+    "say_json",
+    "say_pieces",
+    "say_table",
+]
 
 _PIPED_WIDTH = 180
 
@@ -52,6 +63,12 @@ def say(text: str = "") -> None:
 def say_json(value: object) -> None:
     """One JSON document: bytes as hex, integers above 2^53 - 1 as strings."""
     say(json_text(value))
+
+
+def say_pieces(pieces: Iterable[str]) -> None:
+    """One JSON document, written as it comes."""
+    for piece in pieces:
+        _write(piece)
 
 
 def say_bytes(data: bytes) -> None:

@@ -5,8 +5,10 @@ Needs the extra `platemark[dicom]` for objects in implicit VR, and `platemark[au
 
 from __future__ import annotations
 
-from platemark.dicom_signature.checking import Checked, Integrity, Roots, Signer, check
+from platemark.dicom_signature._trust import Judged, Roots
+from platemark.dicom_signature.checking import check
 from platemark.dicom_signature.profiles import Profile
+from platemark.dicom_signature.results import Checked, Integrity, Signer
 from platemark.dicom_signature.signing import Credential, Signed, sign
 
-__all__ = ["Checked", "Credential", "Integrity", "Profile", "Roots", "Signed", "Signer", "check", "sign"]
+__all__ = ["Checked", "Credential", "Integrity", "Judged", "Profile", "Roots", "Signed", "Signer", "check", "sign"]

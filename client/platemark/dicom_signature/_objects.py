@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from platemark.capture import Limits
-from platemark.capture._dictionary import dictionary
+from platemark.capture._dictionary import dictionary, private_dictionary
 from platemark.capture._faults import MalformedError, NoCodecError, UndefinedRungError
 from platemark.capture._file_meta import DEFLATED, read_file_meta
 from platemark.capture._mac_stream import EXPLICIT, IMPLICIT, NATIVE
@@ -32,8 +32,8 @@ __all__ = ["DicomObject", "open_object"]
 class DicomObject:
     """An open object: the whole file, its data set (in `file`, inflated where it was deflated), and its levels.
 
-    `vr_of` is None where the dictionary of implicit VR is not installed. `settled` raises CaptureError when the file has
-    changed since it was opened.
+    `vr_of` and `private_vr_of` are None where the dictionaries of implicit VR are not installed. `settled` raises
+    CaptureError when the file has changed since it was opened.
     """
 
     whole: BinaryIO
@@ -44,6 +44,7 @@ class DicomObject:
     top: Level
     below: list[Level]
     vr_of: Callable[[int], bytes] | None
+    private_vr_of: Callable[[int, str], bytes] | None
     settled: Callable[[], None]
 
     @property
@@ -76,12 +77,13 @@ def open_object(path: str | os.PathLike[str]) -> Iterator[DicomObject]:
                 start, end = 0, inflate(whole, start, file, Limits().inflated_bytes)
             syntax = EXPLICIT if meta.transfer_syntax == DEFLATED else meta.transfer_syntax
             vr_of = _dictionary(syntax)
+            private = None if vr_of is None else private_dictionary()
             top, below = find_levels(file, start, end, transfer_syntax=syntax, vr_of=vr_of)
 
             def settled() -> None:
                 require_unchanged(path, whole, facts)
 
-            yield DicomObject(whole, meta, file, start, end, top, below, vr_of, settled)
+            yield DicomObject(whole, meta, file, start, end, top, below, vr_of, private, settled)
     except (MalformedError, UndefinedRungError, NoCodecError) as error:
         raise DicomSignatureError(f"{path}: {error}") from error
     except MemoryError as error:

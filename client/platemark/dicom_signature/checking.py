@@ -1,15 +1,11 @@
 """Checking every signature of a DICOM object: does it hold, whose is it, what does it cover and what not.
 
-Three answers are kept apart: whether the signature holds over the object as it is (`integrity`), whether the reader
-believes its certificate (`certificate`), and what a certified time stamp proves (`timestamp`). Rules V1 to V12 of
-proto/dicom-signatures.md.
+Rules V1 to V12 of proto/dicom-signatures.md.
 """
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives import hashes
@@ -24,7 +20,6 @@ from platemark.dicom_signature._fields import LEFT_OUT, read_signatures
 from platemark.dicom_signature._levels import MAC_PARAMETERS, SIGNATURES
 from platemark.dicom_signature._objects import open_object
 from platemark.dicom_signature._trust import (
-    Judged,
     Roots,
     certificate_of,
     judge_certificate,
@@ -32,7 +27,8 @@ from platemark.dicom_signature._trust import (
     time_of,
 )
 from platemark.dicom_signature.profiles import Profile, unmet
-from platemark.errors import TimeStampError
+from platemark.dicom_signature.results import Checked, Integrity, Signer
+from platemark.errors import DicomSignatureError, TimeStampError
 
 if TYPE_CHECKING:
     import os
@@ -45,63 +41,10 @@ if TYPE_CHECKING:
     from platemark.dicom_signature._levels import Level
     from platemark.dicom_signature._objects import DicomObject
 
-__all__ = ["Checked", "Integrity", "Roots", "Signer", "check", "signer_of"]
+__all__ = ["MAX_SIGNATURES", "check", "signer_of"]
 
-
-class Integrity(StrEnum):
-    """HOLDS, FAILS, or UNDECIDED with the reason beside it: nothing was found wrong, and nothing may rest on it."""
-
-    HOLDS = "holds"
-    FAILS = "fails"
-    UNDECIDED = "undecided"
-
-
-@dataclass(frozen=True)
-class Signer:
-    """What the certificate in a signature says of itself."""
-
-    subject: str
-    issuer: str
-    serial: int
-    sha256: str
-    key: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checked:
-    """One signature. `place` is the item that it signs, empty for the object; tags are those of that level, in order.
-
-    `covered` is what it is computed over if it holds, else what it says it is. `uncovered` may be changed or removed
-    without it failing, and other elements may be added; those of `unsignable` can never be signed. `absent` are listed and
-    not there. `profiles` has, for Base and Creator RSA, why the signature does not meet it, empty if it does.
-    `certificate` and `timestamp` are None where there is nothing to judge. `stated` is the signer's own word.
-    """
-
-    place: str
-    number: int
-    uid: str
-    stated: str
-    mac: str
-    transfer_syntax: str
-    integrity: Integrity
-    reason: str
-    signer: Signer | None = None
-    certificate: Judged | None = None
-    timestamp: Judged | None = None
-    covered: tuple[int, ...] = ()
-    uncovered: tuple[int, ...] = ()
-    unsignable: tuple[int, ...] = ()
-    absent: tuple[int, ...] = ()
-    profiles: tuple[tuple[Profile, str], ...] = ()
-
-    @property
-    def exit_code(self) -> int:
-        """0 good, 1 fails, 3 undecided."""
-        stamped = self.timestamp
-        if self.integrity is Integrity.FAILS or (stamped is not None and stamped.good is False):
-            return 1
-        believed = self.certificate is not None and self.certificate.good is True
-        return 0 if self.integrity is Integrity.HOLDS and believed else 3
+MAX_SIGNATURES = 64
+"""Of one object: each may cost as much as reading all of it, and a stranger's object decides how many there are."""
 
 
 def check(path: str | os.PathLike[str], *, roots: Roots, now_ns: int, weak: bool = False) -> list[Checked]:
@@ -114,6 +57,9 @@ def check(path: str | os.PathLike[str], *, roots: Roots, now_ns: int, weak: bool
         # A library's remarks on a stranger's certificate, such as that of a serial number below 0, are for nobody here.
         warnings.simplefilter("ignore", CryptographyDeprecationWarning)
         levels = [level for level in (opened.top, *opened.below) if SIGNATURES in level.sequences]
+        count = sum(len(level.sequences[SIGNATURES].items) for level in levels)
+        if count > MAX_SIGNATURES:
+            raise DicomSignatureError(f"{path}: {count} signatures, more than {MAX_SIGNATURES}")
         results = [
             _check(opened, level, stored, roots=roots, now_ns=now_ns, weak=weak)
             for level in levels
@@ -239,14 +185,18 @@ def _matching(opened: DicomObject, level: Level, stored: Stored, certificate: x5
         raise _UndecidedError(f"the MAC algorithm {stored.mac.algorithm!r} is not one of PS3.3")
     if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) or _cipher.is_costly(key):
         raise _UndecidedError(": ".join(_cipher.key_words(key)))
+    presumed: list[int] = []
     for stream in _streams(opened, level, stored):
         if stream.unknown:
-            raise _UndecidedError(f"it covers {_named(stream.unknown)}, whose value representation is not known here")
+            presumed = stream.unknown
+            continue
         hashed = _cipher.digest(algorithm, _whole(opened, stored, stream))
         if hashed is None:
             raise _UndecidedError(f"{stored.mac.algorithm} cannot be computed on this machine")
         if _cipher.verify(key, algorithm, hashed, stored.signature):
             return stream
+    if presumed:
+        raise _UndecidedError(f"it covers {_named(presumed)}, whose value representation is not known here")
     return None
 
 
@@ -267,23 +217,27 @@ def _named(tags: Sequence[int]) -> str:
 
 
 def _streams(opened: DicomObject, level: Level, stored: Stored) -> Iterator[MacStream]:
-    """What the MAC may be over: one stream, and a second where implicit VR leaves a choice (rules M12 and M13)."""
+    """What the MAC may be over, each once: implicit VR leaves choices open, and knows no private elements (M12 to M14)."""
     assert stored.mac is not None
-    previous: bytes | None = None
-    for inherit in (True, False):
-        stream = mac_stream(
-            opened.file,
-            level.start,
-            level.end,
-            transfer_syntax=level.transfer_syntax,
-            vr_of=opened.vr_of,
-            tags=frozenset(stored.mac.tags),
-            signed_pixels=level.signed_pixels,
-            inherit=inherit,
-        )
-        if stream.literals != previous:
-            yield stream
-        previous = stream.literals
+    seen: set[bytes] = set()
+    for private in (None, opened.private_vr_of):
+        for inherit in (True, False):
+            stream = mac_stream(
+                opened.file,
+                level.start,
+                level.end,
+                transfer_syntax=level.transfer_syntax,
+                vr_of=opened.vr_of,
+                tags=frozenset(stored.mac.tags),
+                signed_pixels=level.signed_pixels,
+                inherit=inherit,
+                private_vr_of=private,
+            )
+            if stream.literals not in seen:
+                yield stream
+            seen.add(stream.literals)
+            if level.transfer_syntax != IMPLICIT and not stream.unknown:
+                return
 
 
 def _whole(opened: DicomObject, stored: Stored, stream: MacStream) -> Iterator[bytes]:
