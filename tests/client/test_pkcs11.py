@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from platemark import key_files, keys, pkcs11_keys, statement
 from platemark.errors import KeyFileError
+from platemark.gateway.settings import Sign
+from platemark.gateway.work import open_chain
 from platemark.pkcs11_uri import Pkcs11Uri, is_uri, parse_uri
 from tokens import PIN, Token
 
@@ -168,3 +170,16 @@ def test_without_the_extra_the_line_that_installs_it_is_shown(tmp_path: Path) ->
     )  # fmt: skip
     assert ran.returncode == 2
     assert 'pip install "platemark[pkcs11]"' in ran.stderr
+
+
+def test_a_gateway_signs_with_a_key_in_a_token(token: Token, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sign.key` names the file that stands for the key, and `sign.passphrase_file` holds the PIN."""
+    monkeypatch.delenv("PLATEMARK_PASSPHRASE", raising=False)
+    key = pkcs11_keys.create(parse_uri(token.uri("gateway")), "p256", _pin)
+    (tmp_path / "gateway.p11").write_text(token.uri("gateway"))
+    (tmp_path / "pin").write_text(f"{PIN}\n")
+    sign = Sign(key=tmp_path / "gateway.p11", passphrase_file=tmp_path / "pin", device="https://hospital.example/gw")
+    chain = open_chain(sign)
+    assert chain.signer.kid == key.kid
+    chain.signer.sign(b"message")
+    key.close()

@@ -142,12 +142,12 @@ class Sign:
 
     key: Path = setting(
         unit="file",
-        why="enrolled with the role gateway; its chain state lies beside it and belongs on the same disk as state_dir.",
+        why="or what `keygen --token` wrote; enrolled with the role gateway. Its chain state lies beside it: one disk with state_dir.",
     )
     passphrase_file: Path | None = setting(
         default=None,
         unit="file",
-        why="its first line is the key's passphrase. Else PLATEMARK_PASSPHRASE. Else there is none.",
+        why="its first line is the key's passphrase, or the token's PIN. Else PLATEMARK_PASSPHRASE. Else there is none.",
     )
     device: str | None = setting(
         default=None, unit="URI", why="that the key is enrolled for; remembered beside the key after the first time."

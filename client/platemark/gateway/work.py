@@ -11,14 +11,12 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
-from platemark import files
 from platemark.chain import Chain
-from platemark.errors import KeyFileError, PlatemarkError
+from platemark.errors import PlatemarkError
 from platemark.gateway.capturing import full_measurement
 from platemark.gateway.journal import Journal
 from platemark.gateway.signing_line import SigningLine
 from platemark.gateway.strikes import Strikes
-from platemark.key_files import read_private
 from platemark.signing import Clock
 from platemark.spool import Spool
 from platemark.vault import Vault
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
     from platemark.cli.connect import Connection
     from platemark.gateway.parts import Stop
     from platemark.gateway.settings import Gateway, Sign
-    from platemark.keys import PrivateKey
 
 __all__ = ["clock_of", "connection", "forward", "open_chain", "send", "sign"]
 
@@ -100,7 +97,9 @@ def forward(gateway: Gateway, stop: Stop, ready: Callable[[], None]) -> None:
 
 def open_chain(sign: Sign) -> Chain:
     """The chain of the key, begun as a gateway's. Raises KeyFileError, FileError, StateError."""
-    chain = Chain(sign.key, _key(sign))
+    from platemark.cli.passphrases import open_key
+
+    chain = Chain(sign.key, open_key(sign.key, sign.passphrase_file))
     chain.begin(issuer=sign.device, role="gateway")
     return chain
 
@@ -125,17 +124,6 @@ def connection(gateway: Gateway) -> Connection | None:
         tls_name=ledger.tls_server_name,
         trusted=load_trust(ledger.trust),
     )
-
-
-def _key(sign: Sign) -> PrivateKey:
-    passphrase: bytes | None
-    if sign.passphrase_file is not None:
-        passphrase = files.read(sign.passphrase_file, limit=4096).split(b"\n", 1)[0].removesuffix(b"\r")
-        if not passphrase:
-            raise KeyFileError(f"{sign.passphrase_file}: the first line, which is the passphrase, is empty")
-    else:
-        passphrase = os.environ.get("PLATEMARK_PASSPHRASE", "").encode() or None
-    return read_private(sign.key, passphrase)
 
 
 def _watchdog(strikes: Strikes, seconds: float) -> None:
