@@ -82,7 +82,9 @@ def _no_match(image: Measurement, recorded: Digests, shown: FrameProofs | None, 
     tried = [rung for rung in RUNGS if rung in recorded]
     hint = "; a lossy copy has this result too, so it is no proof of forgery"
     if shown is not None:
-        hint += f"; of single frames the evidence proves {shown.numbers} of {shown.count} alone: others have this result too"
+        hint += (
+            f"; the evidence proves frame {shown.numbers} of {shown.count} alone, and the others have this result too"
+        )
     return Check(_IMAGE, FAIL, f"no recorded digest matches ({', '.join(tried)}){hint}")
 
 
