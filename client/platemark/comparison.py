@@ -63,7 +63,7 @@ def check_image(record: Statement, image: Measurement | None, shown: FrameProofs
     if shown is not None and comparable and _shows(image, shown):
         reason = f"rung {shown.rung}: the image is frame {shown.numbers} of {shown.count} of the recorded one"
         return Compared(Check(_IMAGE, PASS, reason), shown.rung, shown)
-    return Compared(_no_match(image, recorded, comparable=comparable))
+    return Compared(_no_match(image, recorded, shown, comparable=comparable))
 
 
 def _shows(image: Measurement, shown: FrameProofs) -> bool:
@@ -71,7 +71,7 @@ def _shows(image: Measurement, shown: FrameProofs) -> bool:
     return shown.rung in image.digests and image.frame_digests == tuple(frame.digest for frame in shown.frames)
 
 
-def _no_match(image: Measurement, recorded: Digests, *, comparable: bool) -> Check:
+def _no_match(image: Measurement, recorded: Digests, shown: FrameProofs | None, *, comparable: bool) -> Check:
     """No rung matches: that is a result only if every rung that could still match was computed.
 
     DICOM objects and pictures have no rung but `file` in common, and `file` is always computed. Pictures of every kind
@@ -82,6 +82,10 @@ def _no_match(image: Measurement, recorded: Digests, *, comparable: bool) -> Che
         return Check(_IMAGE, NOT_CHECKED, reason)
     tried = [rung for rung in RUNGS if rung in recorded]
     hint = "; a lossy copy has this result too, so it is no proof of forgery"
+    if shown is not None:
+        hint += (
+            f"; the evidence proves frame {shown.numbers} of {shown.count} alone, and the others have this result too"
+        )
     return Check(_IMAGE, FAIL, f"no recorded digest matches ({', '.join(tried)}){hint}")
 
 

@@ -42,8 +42,8 @@ class Shift:
         since_ns: int,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.calling, self.meaning = calling, meaning
-        self._chain, self._log, self._since, self._now = chain, log, since_ns, now
+        self.calling, self.meaning, self.since_ns = calling, meaning, since_ns
+        self._chain, self._log, self._now = chain, log, now
         self._after = 0
         self._unsure = True  # whether the chain's last place may be that of a statement which the spool does not have
         path = state_dir / "journal.sqlite"
@@ -63,6 +63,10 @@ class Shift:
         self._spool.close()
         self._journal.close()
 
+    def known(self) -> bool:
+        """Whether the journal has any capture of this modality, of whatever time. Raises JournalError."""
+        return bool(self._journal.captured_from(self.calling, since_ns=0, after=0, limit=1))
+
     def step(self) -> list[bytes]:
         """Attest what has come since the last step; the statement ids of the captures. Empty when there was nothing.
 
@@ -71,10 +75,10 @@ class Shift:
         """
         done = []
         # Asked first: what is captured meanwhile is found now or at the next step, never passed over.
-        waiting = self._journal.first_uncaptured(self.calling, since_ns=self._since, after=self._after)
+        waiting = self._journal.first_uncaptured(self.calling, since_ns=self.since_ns, after=self._after)
         after = self._after
         while True:
-            found = self._journal.captured_from(self.calling, since_ns=self._since, after=after, limit=_AT_ONCE)
+            found = self._journal.captured_from(self.calling, since_ns=self.since_ns, after=after, limit=_AT_ONCE)
             for number, standing in found:
                 assert standing.statement_id is not None
                 if self._attest(standing.statement_id):

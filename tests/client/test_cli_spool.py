@@ -99,6 +99,8 @@ def test_status_and_list_show_what_waits(spool: Path) -> None:
     assert "unknown-key: no such\\u001b key" in listed.out
     entries = platemark("spool", "list", spool, "--state", "pending", "--json").json()["entries"]
     assert [each["number"] for each in entries] == [2, 3]
+    none = platemark("spool", "list", spool, "--state", "acknowledged")
+    assert (none.code, none.out, none.err) == (0, "", "nothing is acknowledged; --state shows others\n")
 
 
 def test_retry_discard_and_prune(spool: Path) -> None:

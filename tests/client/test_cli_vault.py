@@ -407,6 +407,7 @@ def test_request_needs_one_capture(office: Office) -> None:
     assert office.ask("--statement", record).code == 2
     ran = office.ask(names="shoe_size")
     assert (ran.code, "shoe_size is not in the registry" in ran.err) == (2, True)
+    assert "(is it technologist" in office.ask(names="technologists").err
     assert office.ask().code == 0
     ran = office.ask()
     assert (ran.code, "exists already" in ran.err) == (2, True)

@@ -128,6 +128,13 @@ def test_one_bundle_may_be_the_evidence(study: Study) -> None:
     assert (ran.code, ran.json()["extra"]) == (1, ["slice1.dcm", "slice2.dcm"])
 
 
+def test_forgotten_evidence_is_asked_for(study: Study) -> None:
+    """Where no image has evidence, the report says how to name it."""
+    ran = platemark("verify", study.images, "--trust", study.trust)
+    assert (ran.code, "or --evidence names its folder or ZIP" in ran.out) == (1, True)
+    assert "--evidence" not in study.verify().out
+
+
 def test_without_trust_nothing_matches(study: Study) -> None:
     """No trust file: nothing is settled, exit code 3."""
     ran = platemark("verify", study.images, "--evidence", study.evidence, "--json")

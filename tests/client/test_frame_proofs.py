@@ -95,6 +95,8 @@ def test_one_frame_of_thirty_is_named_and_matches(measured: Callable[[bytes], Me
         assert (verdict.facts["frame"], verdict.facts["frames"]) == ("3", COUNT)
         closed = _judge(whole, shown, measured(single), header=False)
         assert (closed.result, closed.rung, letters(closed)[12:]) == (INCONCLUSIVE, "pixels", "PPN")
+    other = _judge(whole, shown, measured(_native(4)))
+    assert (other.result, "proves frame 3 of 30 alone" in other.reason) == (DOES_NOT_MATCH, True)
     renamed = measured(_native(3, header={0x00100020: ("LO", b"4712")}))
     assert _judge(whole, shown, renamed).result == DOES_NOT_MATCH
 

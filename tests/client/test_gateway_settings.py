@@ -134,6 +134,7 @@ def test_check_finds_everything_well(site: Path) -> None:
     assert set(found) == {"state_dir", "key", "vault", "tls", "ledger"}
     assert not any(each["fault"] for each in found.values())
     assert "signs as https://devices.test/gateway" in found["key"]["found"]
+    assert (found["state_dir"]["found"].endswith("to be made"), (site / "state").exists()) == (True, False)
 
 
 @pytest.mark.parametrize(

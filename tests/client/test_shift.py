@@ -175,3 +175,7 @@ def test_the_command_attests_a_shift(gateway: Gateway, tmp_path: Path) -> None:
     assert "2 captures attested" in ran.out
     again = platemark(*words, "--key", tmp_path / "badge.pem", "--log", LOG.hex(), "--json")
     assert again.json() == {"meaning": "performed", "calling": "DX1", "attested": 0}
+    assert again.err == ""
+    words = ("attest", "--gateway", gateway.directory, "--calling", "dx1", "--since", NOW)
+    mistaken = platemark(*words, "--key", tmp_path / "badge.pem", "--log", LOG.hex())
+    assert (mistaken.code, "nothing captured has come from dx1 yet" in mistaken.err) == (0, True)

@@ -262,6 +262,24 @@ def test_everything_can_be_opened(desk: Desk) -> None:
     assert kept == held.disclosure
 
 
+def test_a_folder_is_fetched_elsewhere_with_the_disclosures_beside_its_images(desk: Desk) -> None:
+    """--out is where evidence goes; what was signed beside an image is found there, and what is nowhere is said."""
+    desk.enrol()
+    image = desk.image("scan.dcm", slice_of(desk))
+    desk.run("capture", image, "--key", desk.key)
+    folder, out = image.parent / "cd", image.parent / "out"
+    folder.mkdir()
+    for suffix in ("", ".statement", ".disclosure"):
+        name = image.name + suffix
+        image.with_name(name).rename(folder / name)
+    ran = desk.run("fetch", folder, "--out", out, "--disclose-header")
+    assert ran.code == 0, ran.out + ran.err
+    assert evidence.from_bytes((out / "scan.dcm.evidence").read_bytes()).disclosure is not None
+    (folder / "scan.dcm.disclosure").unlink()
+    ran = desk.run("fetch", folder, "--out", out, "--disclose-header", "--force")
+    assert (ran.code, "platemark vault export" in ran.out) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

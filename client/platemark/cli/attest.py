@@ -20,11 +20,12 @@ from platemark.cli.passphrases import open_key
 from platemark.cli.times import parse_time
 from platemark.errors import FormatError, PlatemarkError
 from platemark.files import FileError
-from platemark.shift import Shift
+from platemark.report import format_time
 
 if TYPE_CHECKING:
     from platemark.attributes import AttributeValue
     from platemark.cbor import Value
+    from platemark.shift import Shift
     from platemark.statement import Statement
 
 _PAUSE = 1.0  # seconds between two looks into the journal
@@ -99,6 +100,8 @@ def attest(
             raise typer.BadParameter("--gateway needs --calling: whose captures are yours")
         if extra or spool is not None:
             raise typer.BadParameter("--attribute and --spool go with statement files, not with --gateway")
+        from platemark.shift import Shift  # which needs sqlite3
+
         chain = Chain(key, open_key(key, passphrase_file))
         chain.begin(issuer=device)
         begun = time.time_ns() if since is None else since
@@ -124,6 +127,10 @@ def attest(
 def _work(shift: Shift, *, follow: bool, as_json: bool) -> None:
     """Sign what is there and, when `follow`, what comes, until the person at the terminal ends the shift."""
     total = 0
+    if follow:
+        output.note(f"platemark: the shift at {shift.calling} began at {format_time(shift.since_ns)}; Ctrl-C ends it")
+    if not shift.known():
+        output.note(f"platemark: nothing captured has come from {shift.calling} yet; upper and lower case differ")
     try:
         while True:
             done = shift.step()

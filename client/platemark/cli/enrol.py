@@ -84,7 +84,10 @@ def enrol(
     registrar_uri: Annotated[
         str | None, typer.Option(metavar="URI", help="The registrar's URI. Default: its state, else the log's policy.")
     ] = None,
-    not_before: Annotated[int | None, typer.Option(parser=parse_time, metavar="TIME", help="Default: now.")] = None,
+    not_before: Annotated[
+        int | None,
+        typer.Option(parser=parse_time, metavar="TIME", help="Default: now. What the key signed before is refused."),
+    ] = None,
     not_after: Annotated[
         int | None, typer.Option(parser=parse_time, metavar="TIME", help="Default: not-before and --valid-days.")
     ] = None,

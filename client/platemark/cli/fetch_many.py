@@ -104,8 +104,9 @@ def _image(
         measured = future.result()
         if measured is None:
             return Item(name, "kept", each.evidence, _EXISTS)
-        evidence = fetching.choose(client, each, measured).evidence(client)
-        evidence = fetching.opened(evidence, each.disclosure, opening)
+        own = _own(each)
+        evidence = fetching.choose(client, own, measured).evidence(client)
+        evidence = fetching.opened(evidence, own.disclosure, opening)
         verdict, content = fetching.checked(evidence, measured, trusted)
         _keep(each.evidence, content)
     except NoRecordError:
@@ -116,6 +117,16 @@ def _image(
         return _fault(name, error)
     return Item(
         name, "differs" if fetching.differs(verdict) else "written", each.evidence, verdict.reason, verdict.result
+    )
+
+
+def _own(each: Beside) -> Beside:
+    """With the statement and the disclosure that lie beside the image, where the directory of the evidence has none."""
+    near = media.beside(each.image)
+    return replace(
+        each,
+        statement=each.statement if each.statement.exists() else near.statement,
+        disclosure=each.disclosure if each.disclosure.exists() else near.disclosure,
     )
 
 

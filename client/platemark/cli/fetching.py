@@ -14,6 +14,7 @@ from platemark.cli import output
 from platemark.cli.capturing import load_statement
 from platemark.errors import AttributeTreeError, EvidenceError, PlatemarkError
 from platemark.evidence import from_bytes
+from platemark.files import FileError
 from platemark.rungs import HEADER_BINDING, RUNGS, SHA256, strongest_match
 from platemark.verdict import EVIDENCE_INVALID, FAIL
 
@@ -45,6 +46,8 @@ _MAX_DISCLOSURE = 512 * 1024
 # One image is in a ledger a few times at most; more is somebody's attempt to bury the first.
 _MOST = 256
 _IMAGE, _HEADER = 14, 15
+# What to do without a disclosure file: a gateway writes none.
+_FROM_VAULT = "If a vault has it: platemark vault export and --disclosure, or --study with --vault"
 
 
 class NoRecordError(PlatemarkError):
@@ -162,6 +165,8 @@ def opened(evidence: Evidence, kept: Path | Disclosure, opening: Opening) -> Evi
     if not opening:
         return evidence.with_disclosure(None)
     if isinstance(kept, Path):
+        if not kept.exists():
+            raise FileError(f"{kept}: not there, so no attribute can be opened. {_FROM_VAULT}")
         kept = attributes.decode_disclosure(files.read(kept, limit=_MAX_DISCLOSURE))
     root = statement.decode(evidence.record.statement).payload.get("attributes")
     if not isinstance(root, bytes):

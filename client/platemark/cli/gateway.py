@@ -128,5 +128,6 @@ def _refused(settings: Gateway, retry: str | None, *, as_json: bool) -> None:
     if as_json:
         output.say_json({"refused": rows, "retried": retry is not None})
         return
-    output.say_table(list(rows[0]) if rows else ["object"], [list(each.values()) for each in rows])
+    if rows:
+        output.say_table(list(rows[0]), [list(each.values()) for each in rows])
     output.note(f"{len(rows)} objects" + (" are sent again" if retry is not None else ""))

@@ -49,6 +49,9 @@ class Which(enum.StrEnum):
     DISCARDED = "discarded"
 
 
+_OPEN = (Which.SET_ASIDE, Which.PENDING)  # what a person asks for who names no state
+
+
 Directory: TypeAlias = Annotated[Path, typer.Argument(metavar="DIR", help="The spool's directory.")]
 Numbers: TypeAlias = Annotated[
     list[int], typer.Argument(metavar="NUMBER...", help="As `platemark spool list` shows them.")
@@ -98,9 +101,12 @@ def list_entries(
     from platemark.spool import State
 
     with spooling.opened(directory) as spool:
-        found = [each for one in state or (Which.SET_ASIDE, Which.PENDING) for each in spool.entries(State(one), limit)]
+        found = [each for one in state or _OPEN for each in spool.entries(State(one), limit)]
     if as_json:
         output.say_json({"entries": [_facts(each) for each in found]})
+        return
+    if not found:
+        output.note(f"nothing is {' or '.join(one.value for one in state or _OPEN)}; --state shows others")
         return
     output.say_table(
         ("number", "state", "put", "leaf", "statement id", "name", "reason"),

@@ -15,6 +15,8 @@ from platemark.vault import Vault
 from platemark.vault.keys import read_public
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from platemark.gateway.calling import Peer
     from platemark.gateway.settings import Gateway
 
@@ -59,13 +61,24 @@ def _local(gateway: Gateway) -> dict[str, Callable[[], str]]:
 
 
 def _writable(gateway: Gateway) -> str:
+    """The state directory, or that it can be made. Makes none: whoever checks may be another user than the gateway's."""
+    wanted = gateway.state_dir
     try:
-        gateway.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=gateway.state_dir):
+        there = next(each for each in (wanted, *wanted.parents) if _exists(each))
+        with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
-        raise FileError(f"{gateway.state_dir}: {error.strerror or error}") from None
-    return str(gateway.state_dir)
+        raise FileError(f"{wanted}: {error.strerror or error}") from None
+    return str(wanted) if there == wanted else f"{wanted}: to be made"
+
+
+def _exists(path: Path) -> bool:
+    """Whether something is there. Raises OSError when what should lead to it is no directory."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _key(gateway: Gateway) -> str:

@@ -142,7 +142,7 @@ class Sign:
 
     key: Path = setting(
         unit="file",
-        why="or what `keygen --token` wrote; enrolled with the role gateway. Its chain state lies beside it: one disk with state_dir.",
+        why="or what keygen --token wrote; enrolled as gateway. Its chain state is beside it: on the disk of state_dir.",
     )
     passphrase_file: Path | None = setting(
         default=None,

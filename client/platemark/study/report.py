@@ -64,6 +64,8 @@ def lines(verdict: SetVerdict) -> Iterator[str]:
         if count:
             yield f"{count} of {total} {'image' if total == 1 else 'images'} {one if count == 1 else many}"
     yield _ADVICE[verdict.result]
+    if verdict.rows and verdict.counts[NO_EVIDENCE] == total and not verdict.missing:
+        yield "No evidence of any of these images was found. It lies beside them, or --evidence names its folder or ZIP."
     synthetic = [each.name for each in verdict.rows if each.outcome is not None and each.outcome.synthetic]
     yield from _named(f"!!! {_SYNTHETIC}: made artificially by their own word or their record's !!!", synthetic)
     yield from _named("Missing, recorded and not here", (_missing(each) for each in verdict.missing))

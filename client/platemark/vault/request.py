@@ -5,6 +5,7 @@ It is a COSE_Sign1 with a content type of its own, so that it can never be taken
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -64,6 +65,12 @@ class Request:
         return cast("bytes", self.capture.payload["attributes"])
 
 
+def _meant(name: str) -> str:
+    """The names that are nearest to one that is none."""
+    near = difflib.get_close_matches(name, REGISTRY, n=3)
+    return f" (is it {', '.join(near)}?)" if near else ""
+
+
 def build(
     signer: Signer,
     *,
@@ -77,7 +84,9 @@ def build(
     """A signed request for `attributes` of the capture statement `capture`. Raises VaultFormatError."""
     asked = set(attributes)
     if unknown := sorted(asked - REGISTRY.keys()):
-        raise VaultFormatError("request.attributes", f"{shorten(unknown[0])} is not in the registry")
+        raise VaultFormatError(
+            "request.attributes", f"{shorten(unknown[0])} is not in the registry{_meant(unknown[0])}"
+        )
     names: list[Value] = [*sorted(asked, key=REGISTRY.__getitem__)]
     payload: dict[int | str, Value] = {
         "v": 1,
