@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from platemark import files
 from platemark.errors import StateError
 from platemark.gateway.journal import Journal
 from platemark.spool import Spool
@@ -28,7 +29,8 @@ class Shift:
     """Attests as `chain`'s key. Use it in a `with`; one thread.
 
     `state_dir` is the gateway's. `calling` the modality's AE title. `since_ns` (Unix): what was received before is not this
-    person's. `meaning` as in an `attest` statement. Running it again, or twice, attests nothing twice: the spool knows.
+    person's. `meaning` as in an `attest` statement. `out`: a directory that gets each attestation as well, as
+    ID-OF-CAPTURE.attest.statement. Running it again, or twice, attests nothing twice: the spool knows.
     """
 
     def __init__(
@@ -40,12 +42,15 @@ class Shift:
         log: bytes,
         meaning: str,
         since_ns: int,
+        out: Path | None = None,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
         self.calling, self.meaning, self.since_ns = calling, meaning, since_ns
-        self._chain, self._log, self._now = chain, log, now
+        self._chain, self._log, self._now, self._out = chain, log, now, out
         self._after = 0
         self._unsure = True  # whether the chain's last place may be that of a statement which the spool does not have
+        if out is not None and not out.is_dir():
+            raise StateError(f"{out}: not a directory")
         path = state_dir / "journal.sqlite"
         if not path.exists():
             raise StateError(f"{path}: not there; --gateway names the state_dir of a gateway")
@@ -98,7 +103,9 @@ class Shift:
         signed = reserved or self._chain.sign(
             "attest", {"at": self._now(), "log": self._log, "of": capture, "meaning": self.meaning}
         )
-        # Crash here: the chain's last place is this statement, which `_reserved` finds and signs again.
+        # Crash from here on: the chain's last place is this statement, which `_reserved` finds and signs again.
+        if self._out is not None:
+            files.replace(self._out / f"{capture.hex()}.attest.statement", signed.raw)
         self._spool.put(signed.raw, key=key)
         self._unsure = False
         return True

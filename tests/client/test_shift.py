@@ -123,6 +123,19 @@ def test_an_attestation_says_who_what_and_when(gateway: Gateway, chain: Chain) -
     said.verify(key("person").public)
 
 
+def test_attestations_are_kept_for_who_fetches_their_evidence(gateway: Gateway, chain: Chain, tmp_path: Path) -> None:
+    """Each in a file of its own, named by the capture, the same bytes as in the spool."""
+    capture = gateway.captured(1)
+    (tmp_path / "out").mkdir()
+    told = {"log": LOG, "meaning": "performed", "since_ns": NOW, "out": tmp_path / "out"}
+    with Shift(gateway.directory, "DX1", chain, **told) as working:  # type: ignore[arg-type] # fields by name
+        working.step()
+    (entry,) = gateway.spool.pending(10)
+    assert (tmp_path / "out" / f"{capture.hex()}.attest.statement").read_bytes() == entry.raw
+    with pytest.raises(StateError, match="missing: not a directory"):
+        Shift(gateway.directory, "DX1", chain, **{**told, "out": tmp_path / "missing"})  # type: ignore[arg-type]
+
+
 def test_a_crash_between_signature_and_spool_leaves_no_gap(gateway: Gateway, chain: Chain, tmp_path: Path) -> None:
     """What was signed and not kept is signed again: the same statement, at the same place of the chain."""
     first, second = gateway.captured(1), gateway.captured(2)

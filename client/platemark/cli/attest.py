@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,7 @@ from platemark.cli.capturing import load_statement
 from platemark.cli.connect import load_trust
 from platemark.cli.options import AsJson, Attribute, Device, Force, Key, PassphraseFile, Trust, parse_attributes
 from platemark.cli.passphrases import open_key
+from platemark.cli.stopping import told_to_stop
 from platemark.cli.times import parse_time
 from platemark.errors import FormatError, PlatemarkError
 from platemark.files import FileError
@@ -67,6 +69,10 @@ def attest(
     follow: Annotated[
         bool, typer.Option("--follow", help="With --gateway: go on until interrupted, which ends the shift.")
     ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="With --gateway: keep each attestation here too, for platemark fetch."),
+    ] = None,
     spool: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Put them into this spool as well, which sends them.")
     ] = None,
@@ -92,8 +98,8 @@ def attest(
     extra = parse_attributes(attribute)
     if (gateway is None) == (not captures):
         raise typer.BadParameter("either statement files, or --gateway DIR")
-    if gateway is None and (calling is not None or since is not None or follow):
-        raise typer.BadParameter("--calling, --since and --follow go with --gateway")
+    if gateway is None and (calling is not None or since is not None or follow or out is not None):
+        raise typer.BadParameter("--calling, --since, --follow and --out go with --gateway")
     identity = log_of(log, trust)
     if gateway is not None:
         if calling is None:
@@ -105,7 +111,7 @@ def attest(
         chain = Chain(key, open_key(key, passphrase_file))
         chain.begin(issuer=device)
         begun = time.time_ns() if since is None else since
-        shift = Shift(gateway, calling, chain, log=identity, meaning=meaning.value, since_ns=begun)
+        shift = Shift(gateway, calling, chain, log=identity, meaning=meaning.value, since_ns=begun, out=out)
         with shift:
             _work(shift, follow=follow, as_json=as_json)
         return
@@ -131,17 +137,16 @@ def _work(shift: Shift, *, follow: bool, as_json: bool) -> None:
         output.note(f"platemark: the shift at {shift.calling} began at {format_time(shift.since_ns)}; Ctrl-C ends it")
     if not shift.known():
         output.note(f"platemark: nothing captured has come from {shift.calling} yet; upper and lower case differ")
-    try:
+    stop = threading.Event()
+    with told_to_stop(stop):
         while True:
             done = shift.step()
             total += len(done)
             for capture in done if not as_json else ():
                 output.say(f"{shift.meaning}  capture {capture.hex()}")
-            if not follow:
+            if not follow or stop.is_set() or (not done and stop.wait(_PAUSE)):
                 break
-            if not done:
-                time.sleep(_PAUSE)
-    except KeyboardInterrupt:
+    if stop.is_set():
         output.note("platemark: the shift is over")
     if as_json:
         output.say_json({"meaning": shift.meaning, "calling": shift.calling, "attested": total})

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from platemark.cli.connect import Connection
     from platemark.gateway.parts import Stop
     from platemark.gateway.settings import Gateway, Sign
+    from platemark.spool.sender import Traffic
 
 __all__ = ["clock_of", "connection", "forward", "open_chain", "send", "sign"]
 
@@ -84,7 +85,7 @@ def send(gateway: Gateway, stop: Stop, ready: Callable[[], None]) -> None:
         raise PlatemarkError("no [ledger] to send to")
     with Spool(gateway.spool) as spool, LedgerDelivery(connect.open) as deliver, Sender(spool, deliver) as sender:
         ready()
-        sender.run(partial(_told, sender.traffic, stop, []))
+        sender.run(_Teller(sender.traffic, stop).wait)
 
 
 def forward(gateway: Gateway, stop: Stop, ready: Callable[[], None]) -> None:
@@ -137,15 +138,28 @@ def _watchdog(strikes: Strikes, seconds: float) -> None:
             os._exit(3)
 
 
-def _told(traffic: object, stop: Stop, last: list[str], seconds: float) -> bool:
-    """Wait; and log why nothing can be sent, once for each reason."""
-    error = getattr(traffic, "error", None)
-    said = "" if error is None else str(error)
-    if last != [said]:
-        log = logging.getLogger("platemark.gateway.send")
-        if said:
-            log.warning("the ledger takes nothing", extra={"reason": said})
-        elif last:
-            log.info("the ledger takes statements again")
-        last[:] = [said]
-    return stop.wait(seconds)
+class _Teller:
+    """Waits for a sender, and logs what became of its statements meanwhile: each reason once."""
+
+    def __init__(self, traffic: Traffic, stop: Stop) -> None:
+        self._traffic, self._stop = traffic, stop
+        self._said: str | None = None
+        self._set_aside = 0
+        self._log = logging.getLogger("platemark.gateway.send")
+
+    def wait(self, seconds: float) -> bool:
+        """Until it is time, or True when the gateway stops."""
+        error = self._traffic.error
+        said = "" if error is None else str(error)
+        if said and said != self._said:
+            self._log.warning("the ledger takes nothing", extra={"reason": said})
+        elif self._said and not said:
+            self._log.info("the ledger takes statements again")
+        self._said = said
+        if self._traffic.set_aside > self._set_aside:
+            number = self._traffic.set_aside - self._set_aside
+            self._log.error(
+                "statements were refused and set aside: platemark spool list says why", extra={"number": number}
+            )
+            self._set_aside = self._traffic.set_aside
+        return self._stop.wait(seconds)
