@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -413,6 +413,7 @@ STRANGERS = {
     "a context that was not accepted": associate_request() + p_data(3, command(), context=99),
     "half an object": associate_request() + p_data(3, command()) + p_data(0, b"d" * 5000),
     "an instance of 100 characters": associate_request() + p_data(3, command(instance=b"1" * 100)) + p_data(2, b"d"),
+    "two instances in one": associate_request() + p_data(3, command(instance=b"1.2\\1.3 ")) + p_data(2, b"d"),
     "no data set announced": associate_request() + p_data(3, command(data=0x0101)),
     "an empty data set": associate_request() + p_data(3, command()) + p_data(2, b""),
     "an unknown PDU": associate_request() + pdu(0x77, b"x"),
@@ -435,6 +436,28 @@ def test_strangers_leave_nothing_and_harm_nobody(scp: Scp, words: bytes) -> None
     assert scp.received() == []
     scp.lives()
     assert len(scp.files()) == 1
+
+
+@pytest.mark.filterwarnings("ignore")  # what pydicom has to say of them
+@pytest.mark.parametrize("kind", ["objects", "echoes", "reports"])
+def test_a_sender_that_waits_for_no_answers_is_hung_up_on(scp: Scp, kind: str) -> None:
+    """Who sends message after message without waiting is aborted, so that what waits to be served stays bounded."""
+    report = command(field=0x0100, extra=struct.pack("<HHLH", 0, 0x1002, 2, 1))
+    message = {
+        "objects": p_data(3, command()) + p_data(2, b"\x08\x00\x16\x00\4\0\0\x001.2\0"),
+        "echoes": p_data(3, command(field=0x30, data=0x0101)),
+        "reports": p_data(3, report) + p_data(2, b"\x08\x00\x95\x11\4\0\0\x001.2\0"),
+    }[kind]
+    said = b""
+    with socket.create_connection(("127.0.0.1", scp.port), 10) as stranger:
+        with suppress(ConnectionError):
+            stranger.sendall(associate_request() + message * 2000)
+        with suppress(ConnectionError):
+            while more := stranger.recv(65536):
+                said += more
+    assert said.count(b"\4\0\0\0") < 2000  # answers
+    scp.lives()
+    assert len(scp.files()) == len(scp.received())
 
 
 def test_a_stranger_that_keeps_quiet_is_hung_up_on(tmp_path: Path) -> None:
