@@ -194,6 +194,19 @@ def test_no_certificate_is_the_same_as_no_certificate(journal: Journal) -> None:
     assert journal.same(received(2, sop_instance="1.2.3.1", certificate=None), b"d" * 32) == b"s" * 32
 
 
+def test_the_newest_of_the_asking_title_comes_first(journal: Journal) -> None:
+    """Of an instance that came several times the newest of one AE title is found, else the newest of all, else none."""
+    first, second, third = (
+        received(number, sop_instance="1.2", calling=title) for number, title in enumerate(("CT1", "CT1", "CT2"))
+    )
+    for each in (first, second, third):
+        journal.add(each)
+    found = [journal.newest(first.sop_class, "1.2", title) for title in ("CT1", "CT2", "CT9")]
+    assert [None if each is None else each.received for each in found] == [second, third, third]
+    assert journal.newest(first.sop_class, "1.3", "CT1") is None
+    assert journal.newest("1.9", "1.2", "CT1") is None
+
+
 def test_counts_name_the_oldest_undone(journal: Journal) -> None:
     """The oldest is that of the objects that are not captured or not delivered."""
     for number in (5, 6):

@@ -621,6 +621,7 @@ def test_without_a_certificate_of_ours_nobody_comes_in(require: Require, tmp_pat
                     tls.stranger.issue("ct1"),
                     tls.hospital.issue("ct2", expired=True),
                     tls.hospital.issue("ct3", uris=["spiffe://hospital.test/a", "spiffe://hospital.test/b"]),
+                    tls.hospital.issue("Ro\u0308ntgen"),  # not in NFC: no statement can carry it
                 )
             ),
             [],

@@ -168,6 +168,20 @@ class Journal(StateFile):
             "WHERE sop_instance = ? AND sop_class = ? ORDER BY number DESC", (sop_instance, sop_class)
         )
 
+    def newest(self, sop_class: str, sop_instance: str, calling: str) -> Standing | None:
+        """The newest object of that class and instance which this AE title sent, else the newest of all; None: none came.
+
+        However often an instance came, few rows are read: who asks for many is no burden to others.
+        """
+        for where, values in (("AND calling = ? ", (calling,)), ("", ())):
+            found = self._standings(
+                f"WHERE sop_instance = ? AND sop_class = ? {where}ORDER BY number DESC LIMIT 1",
+                (sop_instance, sop_class, *values),
+            )
+            if found:
+                return found[0]
+        return None
+
     def knows(self, sop_instance: str) -> bool:
         """Whether an instance of this UID came, of whatever class."""
         return bool(self._rows("SELECT 1 FROM object WHERE sop_instance = ? LIMIT 1", (sop_instance,)))
