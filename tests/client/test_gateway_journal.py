@@ -123,6 +123,17 @@ def test_delivery_waits_for_its_time_and_counts_attempts(journal: Journal, clock
     assert (received(1), 1, "no answer") == (again.received, again.attempts, again.reason)
 
 
+def test_a_clock_that_was_ahead_holds_up_nothing(journal: Journal, clock: Hand) -> None:
+    """What was put off while the clock was a year ahead is due once the clock is right again."""
+    made, year = received(1), 365 * 24 * 3600 * 10**9
+    journal.add(made)
+    clock.time += year
+    journal.forward_failed(made.object_id, "PACS", "x", again=True, not_before_ns=clock.time + 10**10)
+    assert journal.to_forward("PACS", 10) == []
+    clock.time -= year
+    assert [each.received for each in journal.to_forward("PACS", 10)] == [made]
+
+
 def test_a_refused_delivery_is_kept_and_named(journal: Journal) -> None:
     """What a destination refuses for good is not tried again, keeps its file, and is counted until it is retried."""
     journal.add(received(1))

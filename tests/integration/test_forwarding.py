@@ -6,6 +6,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -495,6 +496,24 @@ def test_a_pacs_that_stops_reading_is_left(tmp_path: Path) -> None:
                 assert at.answers[0][1] in {"aborted", "no-answer"}
         finally:
             way.close()
+
+
+def test_a_pacs_that_announces_too_much_is_left(tmp_path: Path) -> None:
+    """A PACS that says 3 GiB will come in one PDU is hung up on at once; neither memory nor time is spent on it."""
+
+    def announce(event: Event) -> int:
+        connection = event.assoc.dul.socket
+        assert connection is not None
+        assert connection.socket is not None
+        connection.socket.sendall(struct.pack(">BBL", 4, 0, 3 << 30) + bytes(1 << 16))
+        return 0x0000
+
+    began = time.monotonic()
+    with pacs(announce) as port, bench(tmp_path, port, answer_s=60.0) as at:
+        at.add(CT, 1)
+        assert at.forwarder.turn() == 1.0
+        assert at.answers[0][1] == "aborted"
+    assert time.monotonic() - began < 30
 
 
 def test_an_object_goes_under_the_title_of_its_sender(tmp_path: Path) -> None:

@@ -22,20 +22,43 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
 if TYPE_CHECKING:
+    import socket
+
     from pynetdicom.association import Association
 
     from platemark.gateway.arrival import Arrival
 
-__all__ = ["Messages", "Socket", "Store"]
+__all__ = ["GREATEST_MESSAGE", "Messages", "Socket", "Store", "receive"]
 
 _GREATEST_PDU = 2 << 20  # bytes: an A-ASSOCIATE-RQ with 128 contexts is some 100 kB, and P-DATA has what we offered
 _GREATEST_COMMAND = 64 << 10  # bytes of a command set
-_GREATEST_MESSAGE = 16 << 20  # bytes of a data set that is no object, such as 100,000 references of a commitment
+GREATEST_MESSAGE = 16 << 20  # bytes of a data set that is no object, such as 100,000 references of a commitment
 _PAUSE, _SHORT, _WAIT = 0.001, 0.0002, 0.005  # seconds
 _HURRY = 0.1  # seconds that an answer is expected to take
 _MOST_WAITING = 4  # messages not served yet: a peer may have one under way (PS3.7 D.3.3.3), and may answer one of ours
 _ENDED = frozenset({"Sta1", "Sta13"})  # PS3.8 table 9-10: no connection, or one that is about to be closed
 _COMMAND, _LAST = 1, 2  # bits of the message control header
+
+
+def receive(connection: socket.socket, number: int) -> bytearray:
+    """Exactly so many bytes; fewer when the peer has hung up. Raises OSError: too many, or too slow."""
+    if number > _GREATEST_PDU:
+        raise OSError(f"a PDU of {number} bytes")
+    data = bytearray(number)
+    view = memoryview(data)
+    patience = connection.gettimeout()
+    deadline = None if patience is None else time.monotonic() + patience
+    read = 0
+    while read < number:
+        received = connection.recv_into(view[read:])
+        if not received:
+            break
+        read += received
+        if deadline is not None and time.monotonic() > deadline:
+            raise TimeoutError("a PDU took too long to arrive")
+    view.release()
+    del data[read:]
+    return data
 
 
 class Store(Protocol):
@@ -71,26 +94,9 @@ class Socket(AssociationSocket):
         return super().ready
 
     def recv(self, nr_bytes: int) -> bytearray:
-        """Exactly so many bytes; fewer when the peer has hung up. Raises OSError: too many, or too slow."""
-        if nr_bytes > _GREATEST_PDU:
-            raise OSError(f"a PDU of {nr_bytes} bytes")
-        connection = self.socket
-        assert connection is not None
-        data = bytearray(nr_bytes)
-        view = memoryview(data)
-        patience = connection.gettimeout()
-        deadline = None if patience is None else time.monotonic() + patience
-        read = 0
-        while read < nr_bytes:
-            received = connection.recv_into(view[read:])
-            if not received:
-                break
-            read += received
-            if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError("a PDU took too long to arrive")
-        view.release()
-        del data[read:]
-        return data
+        """See `receive`."""
+        assert self.socket is not None
+        return receive(self.socket, nr_bytes)
 
 
 class Messages(DIMSEServiceProvider):
@@ -157,7 +163,7 @@ class Messages(DIMSEServiceProvider):
             return
         if not isinstance(message, C_STORE_RQ):
             assert isinstance(message.data_set, BytesIO)
-            if message.data_set.tell() + len(fragment) > _GREATEST_MESSAGE:
+            if message.data_set.tell() + len(fragment) > GREATEST_MESSAGE:
                 raise ValueError("a data set above the limit")
             message.data_set.write(fragment)
         elif self._arrival is not None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from platemark.gateway import _rows
-from platemark.gateway._journal_file import JOURNAL, JournalError, StateFile
+from platemark.gateway._journal_file import JOURNAL, LONGEST_NS, JournalError, StateFile
 from platemark.gateway._rows import RECEIVED, Capture, Counts, Delivery, DeliveryState, Received, Standing
 
 __all__ = ["Capture", "Counts", "Delivery", "DeliveryState", "Journal", "JournalError", "Received", "Standing"]
@@ -269,9 +269,9 @@ class Journal(StateFile):
     def _due(self, destination: str, state: str, limit: int) -> list[Delivery]:
         rows = self._rows(
             f"SELECT {RECEIVED}, delivery.* FROM delivery JOIN object USING (number) "  # noqa: S608
-            f"WHERE delivery.destination = ? AND delivery.state = '{state}' AND delivery.not_before_ns <= ? "
-            "ORDER BY delivery.number LIMIT ?",
-            (destination, self._now(), limit),
+            f"WHERE delivery.destination = ? AND delivery.state = '{state}' "
+            "AND NOT delivery.not_before_ns BETWEEN ? AND ? ORDER BY delivery.number LIMIT ?",
+            (destination, self._now() + 1, self._now() + LONGEST_NS, limit),
         )
         return [_rows.delivery(_rows.received(row, self.path.parent), row) for row in rows]
 
