@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import socketserver
 import ssl
 import struct
 import threading
@@ -458,6 +459,21 @@ def test_a_sender_that_waits_for_no_answers_is_hung_up_on(scp: Scp, kind: str) -
     assert said.count(b"\4\0\0\0") < 2000  # answers
     scp.lives()
     assert len(scp.files()) == len(scp.received())
+
+
+def test_a_machine_without_threads_for_a_while_serves_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection for which no thread can be started takes up no place."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with receiving(tmp_path, limits=Limits(associations=1, free_bytes=0)) as scp:
+        with monkeypatch.context() as patched:
+            patched.setattr(socketserver.ThreadingMixIn, "process_request", refuse)
+            for _ in range(12):
+                with socket.create_connection(("127.0.0.1", scp.port), 10) as stranger, suppress(ConnectionError):
+                    assert stranger.recv(1) == b""
+        scp.lives()
 
 
 def test_a_stranger_that_keeps_quiet_is_hung_up_on(tmp_path: Path) -> None:
