@@ -203,6 +203,10 @@ class Journal(StateFile):
         found = [(int(row["number"]), self.get(row["object_id"])) for row in rows]
         return [(number, standing) for number, standing in found if standing is not None]
 
+    def superseded(self, received: Received, destination: str) -> bool:
+        """Whether the destination has a newer object of that instance, with other bytes: the older one would replace it."""
+        return bool(self._rows(_rows.NEWER, (received.object_id, destination)))
+
     def unsettled(self) -> list[Received]:
         """Every object whose file is still needed."""
         return self._received("WHERE object.removed_ns IS NULL ORDER BY object.number", ())
