@@ -123,6 +123,17 @@ def test_delivery_waits_for_its_time_and_counts_attempts(journal: Journal, clock
     assert (received(1), 1, "no answer") == (again.received, again.attempts, again.reason)
 
 
+def test_a_clock_that_was_ahead_holds_up_nothing(journal: Journal, clock: Hand) -> None:
+    """What was put off while the clock was a year ahead is due once the clock is right again."""
+    made, year = received(1), 365 * 24 * 3600 * 10**9
+    journal.add(made)
+    clock.time += year
+    journal.forward_failed(made.object_id, "PACS", "x", again=True, not_before_ns=clock.time + 10**10)
+    assert journal.to_forward("PACS", 10) == []
+    clock.time -= year
+    assert [each.received for each in journal.to_forward("PACS", 10)] == [made]
+
+
 def test_a_refused_delivery_is_kept_and_named(journal: Journal) -> None:
     """What a destination refuses for good is not tried again, keeps its file, and is counted until it is retried."""
     journal.add(received(1))
@@ -192,6 +203,19 @@ def test_no_certificate_is_the_same_as_no_certificate(journal: Journal) -> None:
     journal.add(received(1, certificate=None))
     journal.captured(received(1).object_id, b"s" * 32, digest=b"d" * 32)
     assert journal.same(received(2, sop_instance="1.2.3.1", certificate=None), b"d" * 32) == b"s" * 32
+
+
+def test_the_newest_of_the_asking_title_comes_first(journal: Journal) -> None:
+    """Of an instance that came several times the newest of one AE title is found, else the newest of all, else none."""
+    first, second, third = (
+        received(number, sop_instance="1.2", calling=title) for number, title in enumerate(("CT1", "CT1", "CT2"))
+    )
+    for each in (first, second, third):
+        journal.add(each)
+    found = [journal.newest(first.sop_class, "1.2", title) for title in ("CT1", "CT2", "CT9")]
+    assert [None if each is None else each.received for each in found] == [second, third, third]
+    assert journal.newest(first.sop_class, "1.3", "CT1") is None
+    assert journal.newest("1.9", "1.2", "CT1") is None
 
 
 def test_counts_name_the_oldest_undone(journal: Journal) -> None:

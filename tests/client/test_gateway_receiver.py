@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
+import socketserver
 import ssl
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -413,6 +414,7 @@ STRANGERS = {
     "a context that was not accepted": associate_request() + p_data(3, command(), context=99),
     "half an object": associate_request() + p_data(3, command()) + p_data(0, b"d" * 5000),
     "an instance of 100 characters": associate_request() + p_data(3, command(instance=b"1" * 100)) + p_data(2, b"d"),
+    "two instances in one": associate_request() + p_data(3, command(instance=b"1.2\\1.3 ")) + p_data(2, b"d"),
     "no data set announced": associate_request() + p_data(3, command(data=0x0101)),
     "an empty data set": associate_request() + p_data(3, command()) + p_data(2, b""),
     "an unknown PDU": associate_request() + pdu(0x77, b"x"),
@@ -435,6 +437,43 @@ def test_strangers_leave_nothing_and_harm_nobody(scp: Scp, words: bytes) -> None
     assert scp.received() == []
     scp.lives()
     assert len(scp.files()) == 1
+
+
+@pytest.mark.filterwarnings("ignore")  # what pydicom has to say of them
+@pytest.mark.parametrize("kind", ["objects", "echoes", "reports"])
+def test_a_sender_that_waits_for_no_answers_is_hung_up_on(scp: Scp, kind: str) -> None:
+    """Who sends message after message without waiting is aborted, so that what waits to be served stays bounded."""
+    report = command(field=0x0100, extra=struct.pack("<HHLH", 0, 0x1002, 2, 1))
+    message = {
+        "objects": p_data(3, command()) + p_data(2, b"\x08\x00\x16\x00\4\0\0\x001.2\0"),
+        "echoes": p_data(3, command(field=0x30, data=0x0101)),
+        "reports": p_data(3, report) + p_data(2, b"\x08\x00\x95\x11\4\0\0\x001.2\0"),
+    }[kind]
+    said = b""
+    with socket.create_connection(("127.0.0.1", scp.port), 10) as stranger:
+        with suppress(ConnectionError):
+            stranger.sendall(associate_request() + message * 2000)
+        with suppress(ConnectionError):
+            while more := stranger.recv(65536):
+                said += more
+    assert said.count(b"\4\0\0\0") < 2000  # answers
+    scp.lives()
+    assert len(scp.files()) == len(scp.received())
+
+
+def test_a_machine_without_threads_for_a_while_serves_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection for which no thread can be started takes up no place."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with receiving(tmp_path, limits=Limits(associations=1, free_bytes=0)) as scp:
+        with monkeypatch.context() as patched:
+            patched.setattr(socketserver.ThreadingMixIn, "process_request", refuse)
+            for _ in range(12):
+                with socket.create_connection(("127.0.0.1", scp.port), 10) as stranger, suppress(ConnectionError):
+                    assert stranger.recv(1) == b""
+        scp.lives()
 
 
 def test_a_stranger_that_keeps_quiet_is_hung_up_on(tmp_path: Path) -> None:
@@ -598,6 +637,7 @@ def test_without_a_certificate_of_ours_nobody_comes_in(require: Require, tmp_pat
                     tls.stranger.issue("ct1"),
                     tls.hospital.issue("ct2", expired=True),
                     tls.hospital.issue("ct3", uris=["spiffe://hospital.test/a", "spiffe://hospital.test/b"]),
+                    tls.hospital.issue("Ro\u0308ntgen"),  # not in NFC: no statement can carry it
                 )
             ),
             [],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,17 @@ def test_what_failed_before_is_tried_again(gateway: Gateway, journal: Journal) -
     journal.capture_failed(there.object_id, "cannot be read")
     recovery.recover(gateway, journal)
     assert [each.object_id for each in journal.to_capture(10)] == [there.object_id]
+
+
+def test_objects_of_a_renamed_pacs_are_named(
+    gateway: Gateway, journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What waits for a PACS that the settings no longer have is an error of every start; of one that they have it is none."""
+    journal.add(kept(gateway.objects, CT, number=1))
+    recovery.recover(gateway, journal)
+    assert caplog.records == []
+    recovery.recover(replace(gateway, pacs=(replace(gateway.pacs[0], name="other"),)), journal)
+    assert [vars(each)["destination"] for each in caplog.records] == ["main"]
 
 
 def test_what_is_done_leaves_the_disk_and_nothing_else_does(gateway: Gateway, journal: Journal) -> None:

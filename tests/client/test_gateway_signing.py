@@ -303,6 +303,16 @@ def test_attributes_that_no_statement_takes_cost_the_attributes(bench: Bench) ->
     assert (made.seq, set(bench.opened(made))) == (0, {"sender_identity", "sender_ae_title"})
 
 
+def test_a_sender_that_no_statement_can_name_stops_nobody(bench: Bench) -> None:
+    """An object whose sender's name fits into no statement is set aside; the next one has the first place of the chain."""
+    odd = kept(bench.directory / "objects", CT, number=1)
+    bench.journal.add(replace(odd, certificate="CN=Ro\u0308ntgen"))  # not in NFC
+    after = bench.add(2)
+    bench.line().step()
+    assert bench.journal.counts().failed == 1
+    assert [(each.seq, each.payload["captured"]) for each in bench.statements()] == [(0, after.received_ns)]
+
+
 def test_an_object_whose_file_is_gone_is_set_aside(bench: Bench) -> None:
     """It is named and counted, and the next one is captured."""
     gone, after = bench.add(1), bench.add(2)

@@ -6,6 +6,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -495,6 +496,47 @@ def test_a_pacs_that_stops_reading_is_left(tmp_path: Path) -> None:
                 assert at.answers[0][1] in {"aborted", "no-answer"}
         finally:
             way.close()
+
+
+def test_an_older_object_never_replaces_a_newer_one(tmp_path: Path) -> None:
+    """Of two objects of one instance with other bytes, the first, which failed, is not sent after the second was stored."""
+    stored: list[int] = []
+
+    def store(event: Event) -> int:
+        del event
+        number = len(stored)
+        stored.append(number)
+        return 0x0110 if number < 3 else 0x0000
+
+    with pacs(store) as port, bench(tmp_path, port) as at:
+        at.add(CT, 1)
+        at.add(CT, 2, content=data_set(kept(tmp_path, CT).path) + struct.pack("<HH2sHI", 0xFFFC, 0xFFFC, b"OB", 0, 0))
+        for _ in range(4):
+            at.forwarder.turn()
+            at.time_ns += 10**9
+        assert at.state(2)[0] is DeliveryState.DONE
+        at.time_ns += 200 * 10**9
+        at.forwarder.turn()
+        assert at.state(1) == (DeliveryState.NEVER, "superseded")
+        assert len(stored) == 4
+
+
+def test_a_pacs_that_announces_too_much_is_left(tmp_path: Path) -> None:
+    """A PACS that says 3 GiB will come in one PDU is hung up on at once; neither memory nor time is spent on it."""
+
+    def announce(event: Event) -> int:
+        connection = event.assoc.dul.socket
+        assert connection is not None
+        assert connection.socket is not None
+        connection.socket.sendall(struct.pack(">BBL", 4, 0, 3 << 30) + bytes(1 << 16))
+        return 0x0000
+
+    began = time.monotonic()
+    with pacs(announce) as port, bench(tmp_path, port, answer_s=60.0) as at:
+        at.add(CT, 1)
+        assert at.forwarder.turn() == 1.0
+        assert at.answers[0][1] == "aborted"
+    assert time.monotonic() - began < 30
 
 
 def test_an_object_goes_under_the_title_of_its_sender(tmp_path: Path) -> None:

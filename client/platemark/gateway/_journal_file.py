@@ -11,11 +11,13 @@ from pathlib import Path
 
 from platemark.errors import PlatemarkError
 
-__all__ = ["JOURNAL", "VERSION", "JournalError", "StateFile", "sentences"]
+__all__ = ["JOURNAL", "LONGEST_NS", "VERSION", "JournalError", "StateFile", "sentences"]
 
 _WAIT = 30.0  # seconds that a change waits for another process
 _APPLICATION = 0x504D474A  # "PMGJ"
 VERSION = 1
+LONGEST_NS = 2 * 24 * 3600 * 10**9
+"""No wait is set longer than this: what is due later than that was put off by a clock that went wrong, and is due now."""
 _SCHEMA = f"""
 PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {VERSION};

@@ -55,6 +55,12 @@ class Received:
 
 
 RECEIVED = ", ".join(f"object.{field.name}" for field in fields(Received))
+NEWER = (
+    "SELECT 1 FROM object AS old JOIN object AS new ON new.sop_instance = old.sop_instance "
+    "JOIN delivery ON delivery.number = new.number WHERE old.object_id = ? AND new.number > old.number "
+    "AND delivery.destination = ? AND delivery.state IN ('sent', 'done') "
+    "AND (old.digest IS NULL OR new.digest IS NOT old.digest) LIMIT 1"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,7 +85,11 @@ class Server(ThreadedAssociationServer):
             self.doors.turned_away(reason, client_address[0])
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread is to be had: its place is free again
+            self._room.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """The handshake, then the association, which has threads of its own; this one waits for its end."""

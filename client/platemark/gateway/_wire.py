@@ -9,29 +9,56 @@ from __future__ import annotations
 import contextlib
 import queue
 import select
+import threading
 import time
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
+from pynetdicom.dimse_messages import C_STORE_RQ, N_EVENT_REPORT_RQ, DIMSEMessage
+from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
 if TYPE_CHECKING:
+    import socket
+
     from pynetdicom.association import Association
 
     from platemark.gateway.arrival import Arrival
 
-__all__ = ["Messages", "Socket", "Store"]
+__all__ = ["GREATEST_MESSAGE", "Messages", "Socket", "Store", "receive"]
 
 _GREATEST_PDU = 2 << 20  # bytes: an A-ASSOCIATE-RQ with 128 contexts is some 100 kB, and P-DATA has what we offered
 _GREATEST_COMMAND = 64 << 10  # bytes of a command set
-_GREATEST_MESSAGE = 16 << 20  # bytes of a data set that is no object, such as 100,000 references of a commitment
+GREATEST_MESSAGE = 16 << 20  # bytes of a data set that is no object, such as 100,000 references of a commitment
 _PAUSE, _SHORT, _WAIT = 0.001, 0.0002, 0.005  # seconds
 _HURRY = 0.1  # seconds that an answer is expected to take
+_MOST_WAITING = 4  # messages not served yet: a peer may have one under way (PS3.7 D.3.3.3), and may answer one of ours
+_ENDED = frozenset({"Sta1", "Sta13"})  # PS3.8 table 9-10: no connection, or one that is about to be closed
 _COMMAND, _LAST = 1, 2  # bits of the message control header
+
+
+def receive(connection: socket.socket, number: int) -> bytearray:
+    """Exactly so many bytes; fewer when the peer has hung up. Raises OSError: too many, or too slow."""
+    if number > _GREATEST_PDU:
+        raise OSError(f"a PDU of {number} bytes")
+    data = bytearray(number)
+    view = memoryview(data)
+    patience = connection.gettimeout()
+    deadline = None if patience is None else time.monotonic() + patience
+    read = 0
+    while read < number:
+        received = connection.recv_into(view[read:])
+        if not received:
+            break
+        read += received
+        if deadline is not None and time.monotonic() > deadline:
+            raise TimeoutError("a PDU took too long to arrive")
+    view.release()
+    del data[read:]
+    return data
 
 
 class Store(Protocol):
@@ -67,26 +94,9 @@ class Socket(AssociationSocket):
         return super().ready
 
     def recv(self, nr_bytes: int) -> bytearray:
-        """Exactly so many bytes; fewer when the peer has hung up. Raises OSError: too many, or too slow."""
-        if nr_bytes > _GREATEST_PDU:
-            raise OSError(f"a PDU of {nr_bytes} bytes")
-        connection = self.socket
-        assert connection is not None
-        data = bytearray(nr_bytes)
-        view = memoryview(data)
-        patience = connection.gettimeout()
-        deadline = None if patience is None else time.monotonic() + patience
-        read = 0
-        while read < nr_bytes:
-            received = connection.recv_into(view[read:])
-            if not received:
-                break
-            read += received
-            if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError("a PDU took too long to arrive")
-        view.release()
-        del data[read:]
-        return data
+        """See `receive`."""
+        assert self.socket is not None
+        return receive(self.socket, nr_bytes)
 
 
 class Messages(DIMSEServiceProvider):
@@ -97,6 +107,11 @@ class Messages(DIMSEServiceProvider):
         self._store = store
         self._arrival: Arrival | None = None  # what is arriving now
         self._arrived: dict[Path, Arrival] = {}  # what the handler has not taken yet
+        self._reports = 0  # under way; pynetdicom serves each in a thread of its own
+        self._turn = threading.Lock()  # owns _reports
+        self._serve = association._serve_request  # noqa: SLF001 - there is no other way in
+        association._serve_request = self._served  # type: ignore[method-assign,assignment] # noqa: SLF001
+        _drop_late_answers(association)
 
     @property
     def busy(self) -> bool:
@@ -148,7 +163,7 @@ class Messages(DIMSEServiceProvider):
             return
         if not isinstance(message, C_STORE_RQ):
             assert isinstance(message.data_set, BytesIO)
-            if message.data_set.tell() + len(fragment) > _GREATEST_MESSAGE:
+            if message.data_set.tell() + len(fragment) > GREATEST_MESSAGE:
                 raise ValueError("a data set above the limit")
             message.data_set.write(fragment)
         elif self._arrival is not None:
@@ -161,9 +176,8 @@ class Messages(DIMSEServiceProvider):
         without_data = message.decode_msg(_p_data(context_id, value), self.assoc)
         if isinstance(message, C_STORE_RQ):
             command = message.command_set
-            self._arrival = self._store.begin(
-                self.assoc, context_id, str(command.AffectedSOPClassUID), str(command.AffectedSOPInstanceUID)
-            )
+            names = (_one(command.AffectedSOPClassUID), _one(command.AffectedSOPInstanceUID))
+            self._arrival = self._store.begin(self.assoc, context_id, *names)
             message._data_set_path = self._arrival.path  # noqa: SLF001 - what event.dataset_path shows
         if without_data:
             self._complete(message)
@@ -178,8 +192,22 @@ class Messages(DIMSEServiceProvider):
             self._store.too_large(arrival)
             raise ValueError("an object above the limit")
 
+    def _served(self, message: Any, context_id: int) -> None:
+        try:
+            self._serve(message, context_id)
+        finally:
+            with self._turn:
+                self._reports -= isinstance(message, N_EVENT_REPORT)
+
     def _complete(self, message: DIMSEMessage) -> None:
-        """Hand the message over to whoever serves it."""
+        """Hand the message over to whoever serves it. Raises ValueError when the peer waits for no answers.
+
+        Each message that waits has memory, and an object a descriptor, until it is served.
+        """
+        with self._turn:
+            if self.msg_queue.qsize() + self._reports >= _MOST_WAITING:
+                raise ValueError("more messages than may be under way")
+            self._reports += isinstance(message, N_EVENT_REPORT_RQ)
         if self._arrival is not None:
             self._arrival.finish()
             self._arrived[self._arrival.path] = self._arrival
@@ -189,6 +217,26 @@ class Messages(DIMSEServiceProvider):
         assert message.context_id is not None
         # With an empty last fragment: pynetdicom's own way from here.
         super().receive_primitive(_p_data(message.context_id, bytes([_LAST])))
+
+
+def _one(value: object) -> str:
+    """A UID; nothing when there are several, which no command may have."""
+    return str(value) if isinstance(value, str) else ""
+
+
+def _drop_late_answers(association: Association) -> None:
+    """Drop what is to be sent after an abort; pynetdicom's reading thread would end on it, and the socket stay open."""
+    dul = association.dul
+    process = dul._process_recv_primitive  # noqa: SLF001 - there is no other way in
+
+    def process_unless_ended() -> bool:
+        if dul.state_machine.current_state in _ENDED:
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    dul.to_provider_queue.get_nowait()
+        return process()
+
+    dul._process_recv_primitive = process_unless_ended  # type: ignore[method-assign] # noqa: SLF001
 
 
 def _p_data(context_id: int, value: bytes) -> P_DATA:

@@ -10,16 +10,18 @@ import queue
 import socket
 import threading
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from pynetdicom import AE, _config, evt
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
-from pynetdicom.pdu_primitives import MaximumLengthNotification
+from pynetdicom.pdu_primitives import P_DATA, MaximumLengthNotification
 from pynetdicom.service_class_n import StorageCommitmentServiceClass
 from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined] # made when it is loaded
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from platemark.errors import PlatemarkError
+from platemark.gateway._wire import GREATEST_MESSAGE, receive
 
 if TYPE_CHECKING:
     import ssl
@@ -117,6 +119,7 @@ def associate(
     if not made.is_established:
         raise _refused(peer, made, connected=bool(connected))
     _bound(made)
+    _bound_messages(made)
     _leave_answers(made)
     _serve_reports(made)
     send_whole_messages(made)
@@ -169,6 +172,24 @@ def _bound(association: Association) -> None:
     association.dul.to_provider_queue = _Outgoing(association.dul.is_alive)
 
 
+def _bound_messages(association: Association) -> None:
+    """Bound what is in memory of a message of the peer's: its association is aborted."""
+    dimse = association.dimse
+    take = dimse.receive_primitive
+
+    def take_bounded(primitive: P_DATA) -> None:
+        message = dimse.message
+        if message is not None:
+            parts = (message.encoded_command_set, message.data_set)
+            if sum(each.tell() for each in parts if isinstance(each, BytesIO)) > GREATEST_MESSAGE:
+                dimse.message = None
+                dimse.dul.event_queue.put("Evt19")
+                return
+        take(primitive)
+
+    dimse.receive_primitive = take_bounded  # type: ignore[method-assign]
+
+
 def _leave_answers(association: Association) -> None:
     """Leave every message to whoever waits for an answer.
 
@@ -216,6 +237,11 @@ class _Entity(AE):
 
 
 class _Closing(AssociationSocket):
+    def recv(self, nr_bytes: int) -> bytearray:
+        """No PDU above the limit, and each in the time of an answer: nor is a PACS believed that says 4 GiB will come."""
+        assert self.socket is not None
+        return receive(self.socket, nr_bytes)
+
     def _shutdown_socket(self) -> None:
         super()._shutdown_socket()
         if self.socket is not None:

@@ -60,9 +60,9 @@ def decide(journal: Journal, reference: Reference, calling: str) -> int | None:
     When an instance came several times, the newest of this AE title counts, else the newest of all: it is the one that
     the modality would delete. Raises JournalError.
     """
-    found = journal.find(reference.sop_class, reference.sop_instance)
-    if found:
-        return _outcome(next((each for each in found if each.received.calling == calling), found[0]))
+    found = journal.newest(reference.sop_class, reference.sop_instance, calling)
+    if found is not None:
+        return _outcome(found)
     return CLASS_INSTANCE_CONFLICT if journal.knows(reference.sop_instance) else NO_SUCH_INSTANCE
 
 

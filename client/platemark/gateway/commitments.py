@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from platemark.gateway._commitment_sets import Failure, Reference, Report, new_transaction
-from platemark.gateway._journal_file import VERSION, JournalError, StateFile
+from platemark.gateway._journal_file import LONGEST_NS, VERSION, JournalError, StateFile
 from platemark.gateway._rows import Delivery
 
 __all__ = ["COMMITTED", "Commitments", "FullError", "Request", "Requester"]
@@ -144,7 +144,8 @@ class Commitments(StateFile):
     def due(self, limit: int) -> list[Request]:
         """Open requests whose time has come, the oldest first."""
         rows = self._rows(
-            "SELECT * FROM request WHERE not_before_ns <= ? ORDER BY number LIMIT ?", (self._now(), limit)
+            "SELECT * FROM request WHERE NOT not_before_ns BETWEEN ? AND ? ORDER BY number LIMIT ?",
+            (self._now() + 1, self._now() + LONGEST_NS, limit),
         )
         return [self._built(row) for row in rows]
 

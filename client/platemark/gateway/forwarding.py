@@ -27,6 +27,7 @@ _log = logging.getLogger("platemark.gateway.forward")
 _BATCH = 64
 _MOST_LINES = 4
 _SECOND = 10**9
+_SUPERSEDED = Answer(Outcome.NEVER, "superseded", "the PACS has a newer object of this instance, with other bytes")
 _SAID = {
     Outcome.STORED: "stored with a warning",
     Outcome.AGAIN: "not forwarded, it is sent again",
@@ -133,6 +134,10 @@ class Forwarder:
     def _send(self, delivery: Delivery) -> float:
         """One object; seconds to wait before anything else is sent."""
         received = delivery.received
+        # What failed before may have been overtaken; a PACS keeps what came last, and has been committed to by its name.
+        if delivery.attempts and self._journal.superseded(received, self.destination.name):
+            self._refused(received, _SUPERSEDED)
+            return 0.0
         try:
             answer = self._line(received).store(received)
         except Exception as error:  # noqa: BLE001 - whatever an object brings out in pynetdicom: the others go on

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from platemark.gateway import _rows
-from platemark.gateway._journal_file import JOURNAL, JournalError, StateFile
+from platemark.gateway._journal_file import JOURNAL, LONGEST_NS, JournalError, StateFile
 from platemark.gateway._rows import RECEIVED, Capture, Counts, Delivery, DeliveryState, Received, Standing
 
 __all__ = ["Capture", "Counts", "Delivery", "DeliveryState", "Journal", "JournalError", "Received", "Standing"]
@@ -168,6 +168,20 @@ class Journal(StateFile):
             "WHERE sop_instance = ? AND sop_class = ? ORDER BY number DESC", (sop_instance, sop_class)
         )
 
+    def newest(self, sop_class: str, sop_instance: str, calling: str) -> Standing | None:
+        """The newest object of that class and instance which this AE title sent, else the newest of all; None: none came.
+
+        However often an instance came, few rows are read: who asks for many is no burden to others.
+        """
+        for where, values in (("AND calling = ? ", (calling,)), ("", ())):
+            found = self._standings(
+                f"WHERE sop_instance = ? AND sop_class = ? {where}ORDER BY number DESC LIMIT 1",
+                (sop_instance, sop_class, *values),
+            )
+            if found:
+                return found[0]
+        return None
+
     def knows(self, sop_instance: str) -> bool:
         """Whether an instance of this UID came, of whatever class."""
         return bool(self._rows("SELECT 1 FROM object WHERE sop_instance = ? LIMIT 1", (sop_instance,)))
@@ -197,6 +211,10 @@ class Journal(StateFile):
             (calling, since_ns, after),
         )
         return next((int(row["number"]) for row in rows), None)
+
+    def superseded(self, received: Received, destination: str) -> bool:
+        """Whether the destination has a newer object of that instance, with other bytes: the older one would replace it."""
+        return bool(self._rows(_rows.NEWER, (received.object_id, destination)))
 
     def unsettled(self) -> list[Received]:
         """Every object whose file is still needed."""
@@ -264,9 +282,9 @@ class Journal(StateFile):
     def _due(self, destination: str, state: str, limit: int) -> list[Delivery]:
         rows = self._rows(
             f"SELECT {RECEIVED}, delivery.* FROM delivery JOIN object USING (number) "  # noqa: S608
-            f"WHERE delivery.destination = ? AND delivery.state = '{state}' AND delivery.not_before_ns <= ? "
-            "ORDER BY delivery.number LIMIT ?",
-            (destination, self._now(), limit),
+            f"WHERE delivery.destination = ? AND delivery.state = '{state}' "
+            "AND NOT delivery.not_before_ns BETWEEN ? AND ? ORDER BY delivery.number LIMIT ?",
+            (destination, self._now() + 1, self._now() + LONGEST_NS, limit),
         )
         return [_rows.delivery(_rows.received(row, self.path.parent), row) for row in rows]
 

@@ -59,7 +59,17 @@ def recover(gateway: Gateway, journal: Journal) -> Recovered:
     for each in missing:
         _LOG.error("object file is missing", extra={"object": each.object_id})
         journal.capture_failed(each.object_id, "its file is missing")
+    _name_the_forgotten(gateway, journal)
     return Recovered(waiting=len(needed), unacknowledged=removed, missing=len(missing))
+
+
+def _name_the_forgotten(gateway: Gateway, journal: Journal) -> None:
+    """Say which objects nobody would ever forward: their PACS was renamed, removed, or the mode changed to copy."""
+    counts = journal.counts()
+    for name in sorted({name for name, _ in (*counts.undelivered, *counts.refused)} - set(gateway.destinations)):
+        waiting = sum(number for each, number in (*counts.undelivered, *counts.refused) if each == name)
+        reason = "objects wait for a [[pacs]] that is not in the settings any more: give it its name back"
+        _LOG.error("objects go nowhere", extra={"destination": name, "objects": waiting, "reason": reason})
 
 
 def clear(journal: Journal) -> int:

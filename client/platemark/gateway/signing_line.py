@@ -105,7 +105,13 @@ class SigningLine:
             self._strikes.end()
         digest = measured.digests["dataset"][SHA256]
         known = self._journal.same(received, digest)
-        identity = known if known is not None else self._spooled(received, measured)
+        try:
+            identity = known if known is not None else self._spooled(received, measured)
+        except FormatError as error:
+            # Not even what we say of it ourselves fits into a statement; nothing of the chain was used up.
+            _LOG.error("object cannot be captured", extra={"object": received.object_id, "reason": str(error)})
+            self._journal.capture_failed(received.object_id, str(error))
+            return
         self._journal.captured(
             received.object_id,
             identity,

@@ -10,6 +10,8 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
 
+from platemark.attributes import commit
+from platemark.errors import AttributeTreeError
 from platemark.gateway._setting import ConfigError
 
 if TYPE_CHECKING:
@@ -65,7 +67,16 @@ def identity(certificate: bytes) -> str | None:
     text = names[0].value if len(names) == 1 else ""
     if not isinstance(text, str) or not text.isprintable() or not 1 <= len(text) <= _MAX_NAME:
         return None
-    return f"CN={text}"
+    return f"CN={text}" if _fits(f"CN={text}") else None
+
+
+def _fits(name: str) -> bool:
+    """Whether a statement can carry it: in Unicode NFC, not too long in UTF-8."""
+    try:
+        commit({"sender_identity": name})
+    except AttributeTreeError:
+        return False
+    return True
 
 
 def _uris(certificate: x509.Certificate) -> list[str]:
