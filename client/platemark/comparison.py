@@ -20,7 +20,19 @@ if TYPE_CHECKING:
     from platemark.frame_proofs import FrameProofs
     from platemark.statement import Statement
 
-__all__ = ["Compared", "check_header", "check_image"]
+__all__ = [
+    "DIFFERS",
+    "EQUAL",
+    "NOT_DISCLOSED",
+    "NOT_IN_FILE",
+    "Compared",
+    "check_header",
+    "check_image",
+    "compare_attributes",
+]
+
+EQUAL, DIFFERS, NOT_IN_FILE, NOT_DISCLOSED = "equal", "differs", "not-in-file", "not-disclosed"
+_OF_THE_COPY = frozenset({"file_name"})  # what a copy may be called says nothing
 
 _IMAGE, _HEADER = 14, 15
 _DICOM = "application/dicom"
@@ -146,6 +158,23 @@ def check_header(
         return Check(_HEADER, PASS, "the header is not proven; the trust file accepts pixels alone")
     reason = f"the {matching}, the header is not proven; not disclosed: {', '.join(unproven)}"
     return Check(_HEADER, NOT_CHECKED, reason)
+
+
+def compare_attributes(
+    image: Measurement | None, disclosed: Mapping[str, AttributeValue], shown: FrameProofs | None
+) -> dict[str, str]:
+    """How each disclosed attribute, and each one of the file, stands (J7): empty where nothing was disclosed or measured."""
+    if image is None or not disclosed:
+        return {}
+    stands = {}
+    for name in sorted((disclosed.keys() | image.attributes.keys()) - _OF_THE_COPY):
+        if name not in disclosed:
+            stands[name] = NOT_DISCLOSED
+        elif name not in image.attributes:
+            stands[name] = EQUAL if disclosed[name] is None else NOT_IN_FILE
+        else:
+            stands[name] = EQUAL if _equal(disclosed[name], image.attributes[name], shown) else DIFFERS
+    return stands
 
 
 def _equal(recorded: AttributeValue, measured: AttributeValue, shown: FrameProofs | None) -> bool | None:

@@ -11,6 +11,7 @@ import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from platemark.comparison import DIFFERS, NOT_IN_FILE
 from platemark.declared import is_synthetic, sentences
 from platemark.instant import format_time
 from platemark.verdict import DOES_NOT_MATCH, EVIDENCE_INVALID, FAIL, INCONCLUSIVE, MATCHES_RECORD, PASS
@@ -57,6 +58,7 @@ _FACT_TITLES = {
     "statement_id": "statement id",
     "kid": "key id",
 }
+_STANDS = {DIFFERS: "THE FILE SAYS OTHERWISE", NOT_IN_FILE: "the file does not say"}
 _TIMES = {"stated_time", "not_later_than", "key_status_known_to"}
 
 
@@ -102,6 +104,7 @@ def to_json(verdict: Verdict) -> str:
         "disclosed": dict(verdict.disclosed),
         "members_not_read": verdict.unread,
         "not_proven": NOT_PROVEN,
+        **({"attributes": dict(verdict.attributes)} if verdict.attributes else {}),
         **({"object_says": dict(verdict.object_says)} if verdict.object_says else {}),
         **({"references": [_reference_object(each) for each in verdict.references]} if verdict.references else {}),
     }
@@ -124,7 +127,9 @@ def to_text(verdict: Verdict) -> str:
         lines += ["", f"Reported by the ledger, not proven here: {', '.join(verdict.conditions)}"]
     if verdict.disclosed:
         lines += ["", "Disclosed attributes (as the signer stated them):"]
-        lines += [f"  {name:<28} {_printable(value)}{_unsigned(name)}" for name, value in verdict.disclosed.items()]
+        lines += [
+            f"  {name:<28} {_printable(value)}{_mark(name, verdict)}" for name, value in verdict.disclosed.items()
+        ]
     lines += _references(verdict)
     lines += ["", f"Checks (as of {format_time(verdict.at)}):"]
     lines += [
@@ -164,9 +169,12 @@ def _hints(verdict: Verdict) -> list[str]:
     return hints
 
 
-def _unsigned(name: str) -> str:
-    """Nobody signs for the technologist but the technologist."""
-    return " (as stated, not signed by that person)" if name in {"technologist", "technologist_id"} else ""
+def _mark(name: str, verdict: Verdict) -> str:
+    """How the file stands to it; and nobody signs for the technologist but the technologist."""
+    marks = [_STANDS[verdict.attributes[name]]] if verdict.attributes.get(name) in _STANDS else []
+    if name in {"technologist", "technologist_id"}:
+        marks.append("as stated, not signed by that person")
+    return f" ({'; '.join(marks)})" if marks else ""
 
 
 def _references(verdict: Verdict) -> list[str]:

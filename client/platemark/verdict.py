@@ -97,6 +97,7 @@ class Verdict:
     """The outcome for one image. `facts` holds only values that a passed check covers.
 
     `object_says` is what the object says of its own making, as far as the record covers it (platemark.declared).
+    `attributes` says how disclosed attributes and those of the file stand to each other (platemark.comparison).
     `references` are later statements about the record (platemark.references). `fault` is why the record itself does not
     stand, whatever the image is; None when it does.
     """
@@ -112,6 +113,7 @@ class Verdict:
     object_says: Mapping[str, str] = field(default_factory=dict)
     unread: tuple[str, ...] = ()
     references: tuple[Reference, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
     fault: str | None = None
 
     @property

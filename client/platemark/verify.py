@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 from platemark import keyrule, lineage, statement, tlog_proof
 from platemark.agreement import check_receipt
-from platemark.comparison import check_header, check_image
+from platemark.comparison import check_header, check_image, compare_attributes
 from platemark.declared import declared
 from platemark.disclosed import Disclosed, open_disclosed
 from platemark.errors import FormatError, PlatemarkError, UnknownKindError
@@ -24,6 +24,7 @@ from platemark.witnessed import check_witnesses
 
 if TYPE_CHECKING:
     from platemark.evidence import Evidence
+    from platemark.frame_proofs import FrameProofs
     from platemark.lineage import KeyRecord, Policies, Positioned
     from platemark.rungs import Measurement
     from platemark.statement import Statement
@@ -53,6 +54,7 @@ class _Verification:
         self.evidence, self.trust, self.image, self.at = evidence, trust, image, at
         self.handed_over = disclosure
         self.checks: dict[int, Check] = {}
+        self.shown: FrameProofs | None = None
         self.believed = False
         self.asked: frozenset[int] = frozenset()
         self.facts: dict[str, Fact] = {}
@@ -87,6 +89,7 @@ class _Verification:
             conditions=self.evidence.conditions,
             facts=facts,
             disclosed=disclosed.attributes if disclosed and facts else {},
+            attributes=compare_attributes(self.image, disclosed.attributes, self.shown) if disclosed and facts else {},
             object_says=declared(rung, self.image, disclosed.attributes) if disclosed and facts else {},
             unread=tuple(self.evidence.unknown or ()),
             fault=None if fault is None else fault[1],
@@ -277,6 +280,7 @@ class _Verification:
         """14 and 15: the image is the recorded one, or frames of it, and its header too."""
         found = check_image(record, self.image, disclosed.frames)
         self.checks[14] = found.check
+        self.shown = found.shown
         if found.rung is not None and self.image is not None:
             accept = self.trust.accept_pixels if self.trust else False
             self.checks[15] = check_header(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -63,6 +64,26 @@ def test_true_pixels_under_another_name_never_match(tmp_path: Path, *, opened: b
     ran = made.verify("--evidence", made.evidence, image=other)
     assert (1 if opened else 3) == ran.code
     assert ("patient_name" in ran.out.splitlines()[1]) is True
+
+
+def test_disclosed_attributes_are_compared_with_the_file(tmp_path: Path) -> None:
+    """Each is the file's, another, not there or not shown; the text marks what the file says otherwise."""
+    names = ("patient_name", "study_instance_uid", "laterality")
+    made = case(tmp_path, ct(), name="scan.dcm", open_names=names)
+    other = tmp_path / "other.dcm"
+    other.write_bytes(ct(patient="Roe^Richard"))
+    shown = made.verify("--evidence", made.evidence, "--json", image=other).json()
+    stands = shown["attributes"]
+    assert {name: stands[name] for name in (*names, "patient_id")} == {
+        "patient_name": "differs",
+        "study_instance_uid": "equal",
+        "laterality": "equal",
+        "patient_id": "not-disclosed",
+    }
+    assert "file_name" not in stands
+    text = made.verify("--evidence", made.evidence, image=other).out
+    assert re.search(r"patient_name +Doe\^Jane \(THE FILE SAYS OTHERWISE\)", text)
+    assert "attributes" not in case(tmp_path, ct(), name="closed.dcm").verify("--json").json()
 
 
 def test_another_encoding_matches_by_its_content(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_json_has_exactly_the_members_of_the_specification() -> None:
     text = report.to_json(_verdict())
     content = json.loads(text)
     assert sorted(content) == [
-        *("at", "checks", "conditions_reported", "disclosed", "exit_code", "facts", "members_not_read"),
+        *("at", "attributes", "checks", "conditions_reported", "disclosed", "exit_code", "facts", "members_not_read"),
         *("not_proven", "reason", "result", "rung"),
     ]
     assert text == json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False)
