@@ -192,6 +192,31 @@ def test_a_power_failure_at_any_point_costs_nothing(bench: Bench, monkeypatch: p
     assert bench.journal.counts().uncaptured == 0
 
 
+def test_the_interrupted_object_comes_before_one_that_is_tried_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier object that had failed does not take the turn of the one whose statement was being kept: no gap."""
+    failed, interrupted = bench.add(1), bench.add(2)
+    content = failed.path.read_bytes()
+    failed.path.unlink()
+    interrupted.path.write_bytes(content[:-2] + b"\7\7")
+    with monkeypatch.context() as patched, pytest.raises(PowerFailure):
+        patched.setattr(Spool, "put", _end)
+        bench.line().step()
+    failed.path.write_bytes(content)
+    bench.journal.retry_capture(failed.object_id)
+    line = bench.line()
+    while line.step():
+        pass
+    made = bench.statements()
+    assert [each.payload["captured"] for each in made] == [interrupted.received_ns, failed.received_ns]
+    assert [each.seq for each in made] == [0, 1]
+
+
+def _end(*_: object, **__: object) -> None:
+    raise PowerFailure
+
+
 def _with_distinct(bench: Bench, received: list[Received], monkeypatch: pytest.MonkeyPatch, point: str) -> None:
     for number, each in enumerate(received):
         content = each.path.read_bytes()

@@ -39,6 +39,7 @@ __all__ = ["SigningLine", "Stated"]
 
 ORIGIN = "gateway-received"
 _AHEAD = 32  # objects read from the journal at once
+_WAITING = 100_000  # among which the one is looked for at which a crash came
 _LOG = logging.getLogger("platemark.gateway.sign")
 
 Stated = Callable[["Received", "Measurement"], "dict[str, AttributeValue]"]
@@ -81,12 +82,20 @@ class SigningLine:
         Raises StateError, SpoolError, VaultError, JournalError and what the signer raises: the machine's faults, after
         which the same step is tried again.
         """
-        taken = self._journal.to_capture(_AHEAD)
+        taken = self._interrupted_first(self._journal.to_capture(_WAITING)) if self._unsure else []
+        taken = taken or self._journal.to_capture(_AHEAD)
         for each in taken:
             if stopping():
                 break
             self._take(each)
         return len(taken)
+
+    def _interrupted_first(self, waiting: list[Received]) -> list[Received]:
+        """The object whose statement a crash kept from the spool, alone: before any other one is signed (no gap)."""
+        last = self._chain.last()
+        if last is None or self._spool.get(id=last.id) is not None:
+            return []
+        return [each for each in waiting if each.received_ns == last.payload.get("captured")]
 
     def _take(self, received: Received) -> None:
         entry = self._spool.get(key=received.object_id)
