@@ -200,9 +200,10 @@ def test_the_interrupted_object_comes_before_one_that_is_tried_again(
     content = failed.path.read_bytes()
     failed.path.unlink()
     interrupted.path.write_bytes(content[:-2] + b"\7\7")
-    with monkeypatch.context() as patched, pytest.raises(PowerFailure):
+    with monkeypatch.context() as patched:
         patched.setattr(Spool, "put", _end)
-        bench.line().step()
+        with pytest.raises(PowerFailure):
+            bench.line().step()
     failed.path.write_bytes(content)
     bench.journal.retry_capture(failed.object_id)
     line = bench.line()
