@@ -201,3 +201,23 @@ def test_processes_take_turns(tmp_path: Path) -> None:
     for each in workers:
         each.join(60)
     assert Commitments(path).open_requests() == 60
+
+
+@pytest.mark.parametrize(
+    ("bound", "who", "reason"),
+    [
+        ("_MOST_REQUESTS", Requester("CT2", "10.0.0.8"), "2 requests for storage commitment are open"),
+        ("_MOST_OF_ONE", WHO, "2 requests of this AE title"),
+        ("_MOST_REFERENCES", Requester("CT2", "10.0.0.8"), "name 2 instances"),
+    ],
+)
+def test_requests_are_bounded_in_all_and_for_each(
+    file: Commitments, monkeypatch: pytest.MonkeyPatch, bound: str, who: Requester, reason: str
+) -> None:
+    """Neither many requests, nor those of one title, nor long ones fill the disk; what was taken stays."""
+    monkeypatch.setattr(f"platemark.gateway.commitments.{bound}", 2)
+    file.request("1.1", WHO, [A], refused=DUPLICATE)
+    file.request("1.2", WHO, [B], refused=DUPLICATE)
+    with pytest.raises(FullError, match=reason):
+        file.request("1.3", who, [A], refused=DUPLICATE)
+    assert file.open_requests() == 2

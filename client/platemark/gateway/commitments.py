@@ -21,6 +21,8 @@ __all__ = ["COMMITTED", "Commitments", "FullError", "Request", "Requester"]
 COMMITTED = 0
 """The outcome of a reference that we commit to; every other number is a Failure Reason."""
 _MOST_REQUESTS = 10_000
+_MOST_OF_ONE = 1_000  # of one AE title, so that nobody takes the places of all
+_MOST_REFERENCES = 1_000_000  # of all open requests
 _APPLICATION = 0x504D4743  # "PMGC"
 _SCHEMA = f"""
 PRAGMA application_id = {_APPLICATION};
@@ -121,8 +123,7 @@ class Commitments(StateFile):
         Raises FullError.
         """
         with self._change() as connection:
-            if connection.execute("SELECT count(*) FROM request").fetchone()[0] >= _MOST_REQUESTS:
-                raise FullError(f"{_MOST_REQUESTS} requests for storage commitment are open")
+            _require_room(connection, requester, len(references))
             used = connection.execute(
                 "SELECT 1 FROM request WHERE transaction_uid = ? AND calling = ? LIMIT 1",
                 (transaction_uid, requester.calling),
@@ -225,3 +226,16 @@ class Commitments(StateFile):
             references=tuple(Reference(each["sop_class"], each["sop_instance"]) for each in rows),
             outcomes=tuple(each["outcome"] for each in rows),
         )
+
+
+def _require_room(connection: sqlite3.Connection, requester: Requester, more: int) -> None:
+    """Raises FullError: what is kept for modalities is bounded, in all and for each."""
+    of_all, of_one = connection.execute(
+        "SELECT count(*), count(CASE WHEN calling = ? THEN 1 END) FROM request", (requester.calling,)
+    ).fetchone()
+    if of_all >= _MOST_REQUESTS:
+        raise FullError(f"{_MOST_REQUESTS} requests for storage commitment are open")
+    if of_one >= _MOST_OF_ONE:
+        raise FullError(f"{_MOST_OF_ONE} requests of this AE title for storage commitment are open")
+    if connection.execute("SELECT count(*) FROM reference").fetchone()[0] + more > _MOST_REFERENCES:
+        raise FullError(f"the open requests for storage commitment name {_MOST_REFERENCES} instances")
