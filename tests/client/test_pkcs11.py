@@ -120,7 +120,7 @@ def test_what_a_token_refuses_is_said(
 
 
 def test_a_wrong_pin_is_said(token: Token, tmp_path: Path) -> None:
-    """One sentence and exit code 2. (In a process of its own: a login is for all sessions of a process.)"""
+    """One sentence and exit code 2, in a process of its own, since a login is for all sessions of a process."""
     pkcs11_keys.create(parse_uri(token.uri("pin")), "p256", _pin).close()
     (tmp_path / "key.p11").write_text(token.uri("pin"))
     (tmp_path / "scan.dcm").write_bytes(ct())
