@@ -70,6 +70,10 @@ class Sending:
 
     def until_killed(self, running: Running, kill: Callable[[Running], None], after: int) -> None:
         """Send; the gateway is killed at some moment of object number `after` or soon after it."""
+        if not self.left:
+            # Everything was sent before the last kills: they come while it is being signed, sent and forwarded.
+            kill(running)
+            return
         moment = threading.Timer(self._chance.uniform(0, 0.1), kill, (running,))
         self._send(running, lambda sent: moment.start() if sent == after else None)
         moment.join()
