@@ -499,6 +499,8 @@ def test_a_connection_that_breaks_leaves_nothing(scp: Scp) -> None:
     def some(data: bytes) -> None:
         count[0] += 1
         if count[0] > 3:
+            # The system's own socket, so that the peer is told whatever state the association is in.
+            association.dul.socket.socket.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
             sent.set()
             association.dul.socket.close()  # type: ignore[union-attr]
             return

@@ -65,7 +65,7 @@ def test_a_verdict_shows_who_signed_beside_what_the_device_stated(desk: Desk) ->
     words = ("verify", desk.image, "--trust", desk.trust)
     alone = platemark(*words)
     assert alone.code == 0
-    assert "Roe^Richard (as stated, not signed by that person)" in alone.out
+    assert "Roe^Richard (the file does not say; as stated, not signed by that person)" in alone.out
     shown = platemark(*words, "--also", desk.folder / "scan.dcm.attest.evidence", "--json").json()
     (reference,) = shown["references"]
     assert (reference["by"], reference["says"]) == (PERSON, "performed")

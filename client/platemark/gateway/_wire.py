@@ -107,6 +107,7 @@ class Messages(DIMSEServiceProvider):
         self._store = store
         self._arrival: Arrival | None = None  # what is arriving now
         self._arrived: dict[Path, Arrival] = {}  # what the handler has not taken yet
+        self._ended = False
         self._reports = 0  # under way; pynetdicom serves each in a thread of its own
         self._turn = threading.Lock()  # owns _reports
         self._serve = association._serve_request  # noqa: SLF001 - there is no other way in
@@ -122,8 +123,13 @@ class Messages(DIMSEServiceProvider):
         """The arrival behind a path that the handler of C-STORE was given."""
         return self._arrived.pop(path)
 
+    def end(self) -> None:
+        """The association has ended, in whatever thread that was seen: nothing stays, and nothing begins any more."""
+        self._ended = True
+        self.discard()
+
     def discard(self) -> None:
-        """Remove what will never be taken: the association has ended."""
+        """Remove what will never be taken."""
         unfinished = [*self._arrived.values()] + ([self._arrival] if self._arrival is not None else [])
         self._arrived.clear()
         self._arrival = None
@@ -179,6 +185,8 @@ class Messages(DIMSEServiceProvider):
             names = (_one(command.AffectedSOPClassUID), _one(command.AffectedSOPInstanceUID))
             self._arrival = self._store.begin(self.assoc, context_id, *names)
             message._data_set_path = self._arrival.path  # noqa: SLF001 - what event.dataset_path shows
+            if self._ended:
+                self.discard()
         if without_data:
             self._complete(message)
 

@@ -183,7 +183,7 @@ class Receiver:
 
     def _closed(self, event: Event) -> None:
         """The connection has ended, however: nothing half-received stays, and nobody waits for a request any more."""
-        _messages(event.assoc).discard()
+        _messages(event.assoc).end()
         if event.assoc.requestor.primitive is None:
             event.assoc.dul.to_user_queue.put(None)  # what a wait that has timed out gives
 
