@@ -19,12 +19,22 @@ from platemark import cbor, merkle
 from platemark.errors import AttributeTreeError, CborError, ProofError
 from platemark.rungs import AttributeValue
 
-__all__ = ["KINDS", "REGISTRY", "SLOTS", "AttributeValue", "Disclosure", "Opening", "commit", "decode_disclosure"]
+__all__ = [
+    "KINDS",
+    "MAX_DISCLOSURE",
+    "REGISTRY",
+    "SLOTS",
+    "AttributeValue",
+    "Disclosure",
+    "Opening",
+    "commit",
+    "decode_disclosure",
+]
 
 SLOTS = 64
 _MAX_VALUE = 4096
 _PATH_LENGTH = 6
-_MAX_DISCLOSURE = 512 * 1024
+MAX_DISCLOSURE = 512 * 1024
 _NAMES = """
 technologist technologist_id patient_id patient_id_issuer patient_name patient_birth_date
 patient_sex study_instance_uid series_instance_uid sop_instance_uid sop_class_uid accession_number
@@ -137,8 +147,8 @@ def commit(values: Mapping[str, AttributeValue], *, key: bytes | None = None) ->
 
 def decode_disclosure(data: bytes) -> Disclosure:
     """The disclosure in `data`, not yet verified against a root. Raises AttributeTreeError."""
-    if len(data) > _MAX_DISCLOSURE:
-        raise AttributeTreeError("disclosure", f"more than {_MAX_DISCLOSURE} bytes")
+    if len(data) > MAX_DISCLOSURE:
+        raise AttributeTreeError("disclosure", f"more than {MAX_DISCLOSURE} bytes")
     try:
         content = cbor.decode(data)
     except CborError as error:

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from platemark.errors import PlatemarkError
 
-__all__ = ["FileError", "create", "read", "replace", "sync_directory"]
+__all__ = ["FileError", "create", "first_line", "read", "replace", "sync_directory"]
 
 _Move: TypeAlias = "Callable[[Path, Path], None]"
 
@@ -95,6 +95,11 @@ def _put(path: Path, data: bytes | Iterable[bytes], mode: int, move: _Move) -> N
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def first_line(path: Path, *, limit: int) -> bytes:
+    """The first line of a file or pipe, without its end: a passphrase, a PIN. Raises FileError."""
+    return read(path, limit=limit, pipe=True).split(b"\n", 1)[0].removesuffix(b"\r")
 
 
 def sync_directory(directory: Path) -> None:

@@ -235,7 +235,7 @@ def _matching(session: Any, uri: Pkcs11Uri, kind: Any) -> list[Any]:
 
 def _pin(uri: Pkcs11Uri, ask: Callable[[str], str | None]) -> str:
     if uri.pin_source is not None:
-        line = files.read(uri.pin_source, limit=_MAX_PIN, pipe=True).split(b"\n", 1)[0].removesuffix(b"\r")
+        line = files.first_line(uri.pin_source, limit=_MAX_PIN)
         pin: str | None = line.decode(errors="surrogateescape")
     else:
         pin = ask(str(uri))

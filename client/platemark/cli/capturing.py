@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["BATCH", "Item", "Signing", "load_statement", "prepared", "sign_one", "submitted"]
 
 BATCH = 64
-_MAX_DISCLOSURE = 512 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +147,7 @@ def _resumed(each: Beside, chain: Chain) -> Item | None:
 def _reserved(each: Beside, chain: Chain) -> Statement | None:
     """The last statement of the chain, if the disclosure beside the image is its own: its key K, and so its root, is random."""
     try:
-        disclosure = attributes.decode_disclosure(files.read(each.disclosure, limit=_MAX_DISCLOSURE))
+        disclosure = attributes.decode_disclosure(files.read(each.disclosure, limit=attributes.MAX_DISCLOSURE))
     except (FormatError, files.FileError):
         return None
     last = chain.last()

@@ -42,7 +42,6 @@ __all__ = [
     "opened",
 ]
 
-_MAX_DISCLOSURE = 512 * 1024
 # One image is in a ledger a few times at most; more is somebody's attempt to bury the first.
 _MOST = 256
 _IMAGE, _HEADER = 14, 15
@@ -167,7 +166,7 @@ def opened(evidence: Evidence, kept: Path | Disclosure, opening: Opening) -> Evi
     if isinstance(kept, Path):
         if not kept.exists():
             raise FileError(f"{kept}: not there, so no attribute can be opened. {_FROM_VAULT}")
-        kept = attributes.decode_disclosure(files.read(kept, limit=_MAX_DISCLOSURE))
+        kept = attributes.decode_disclosure(files.read(kept, limit=attributes.MAX_DISCLOSURE))
     root = statement.decode(evidence.record.statement).payload.get("attributes")
     if not isinstance(root, bytes):
         raise AttributeTreeError("disclosure", "this record commits to no attributes")

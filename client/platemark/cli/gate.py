@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from platemark.cli import output
 from platemark.cli.connect import require_packages
+from platemark.cli.gateway import say_ready
 from platemark.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -39,18 +38,9 @@ def gate(
     settings = _settings(config)
     from platemark.gateway import logs
     from platemark.gateway.gate_serving import serve
-    from platemark.gateway.serving import Ready
-
-    def started(ready: Ready) -> None:
-        if as_json:
-            # One line, for whoever reads the first.
-            output.say(json.dumps({**vars(ready), "pid": os.getpid()}))
-            return
-        metrics = f", metrics at {ready.metrics}" if ready.metrics else ""
-        output.say(f"{output.printable(ready.ae_title)} takes objects at {ready.address}:{ready.port}{metrics}")
 
     logs.configure()
-    serve(settings, started=started)
+    serve(settings, started=partial(say_ready, as_json=as_json))
 
 
 def _settings(path: Path) -> GateSettings:

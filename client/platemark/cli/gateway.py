@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,9 +18,10 @@ from platemark.files import FileError
 from platemark.instant import format_time
 
 if TYPE_CHECKING:
+    from platemark.gateway.serving import Ready
     from platemark.gateway.settings import Gateway
 
-__all__ = ["gateway"]
+__all__ = ["gateway", "say_ready"]
 
 _IN_PART, _AWAY = 1, 5
 _MOST = 10_000  # refused objects of one PACS that are listed, or tried again, at once
@@ -64,18 +66,20 @@ def gateway(
         _refused(settings, retry, as_json=as_json)
         return
     from platemark.gateway import logs
-    from platemark.gateway.serving import Ready, serve
-
-    def started(ready: Ready) -> None:
-        if as_json:
-            # One line, for whoever reads the first.
-            output.say(json.dumps({**vars(ready), "pid": os.getpid()}))
-            return
-        metrics = f", metrics at {ready.metrics}" if ready.metrics else ""
-        output.say(f"{output.printable(ready.ae_title)} takes objects at {ready.address}:{ready.port}{metrics}")
+    from platemark.gateway.serving import serve
 
     logs.configure()
-    serve(settings, started=started)
+    serve(settings, started=partial(say_ready, as_json=as_json))
+
+
+def say_ready(ready: Ready, *, as_json: bool) -> None:
+    """Where objects are taken now."""
+    if as_json:
+        # One line, for whoever reads the first.
+        output.say(json.dumps({**vars(ready), "pid": os.getpid()}))
+        return
+    metrics = f", metrics at {ready.metrics}" if ready.metrics else ""
+    output.say(f"{output.printable(ready.ae_title)} takes objects at {ready.address}:{ready.port}{metrics}")
 
 
 def _settings(path: Path) -> Gateway:

@@ -24,7 +24,7 @@ _MAX = 4096
 def given_passphrase(file: Path | None, *, variable: str = "PLATEMARK_PASSPHRASE") -> bytes | None:
     """The first line of `file`, else the environment's, else None. Raises FileError, KeyFileError for an empty one."""
     if file is not None:
-        line = files.read(file, limit=_MAX, pipe=True).split(b"\n", 1)[0].removesuffix(b"\r")
+        line = files.first_line(file, limit=_MAX)
         if not line:
             raise KeyFileError(f"{file}: the first line, which is the passphrase, is empty")
         return line

@@ -27,7 +27,6 @@ HELP = (
     "Whoever writes the vault cannot open it: its private key is kept elsewhere. `request` and `show` are for whoever asks; "
     "`release` answers, and records every answer as custody."
 )
-_MAX_DISCLOSURE = 512 * 1024
 
 Directory: TypeAlias = Annotated[Path, typer.Argument(metavar="DIR", help="The vault's directory.")]
 
@@ -143,7 +142,7 @@ def list_(
 
 def _read(path: Path) -> Disclosure:
     try:
-        found = attributes.decode_disclosure(files.read(path, limit=_MAX_DISCLOSURE))
+        found = attributes.decode_disclosure(files.read(path, limit=attributes.MAX_DISCLOSURE))
     except FormatError as error:
         raise type(error)(f"{path}: {error.field}", error.reason) from None
     if found.key is None:
