@@ -15,6 +15,7 @@ PlatemarkError                 the root; `str()` is one sentence for a person, `
 │   ├── WitnessPolicyError     not a witness policy (proto/log.md section 8); `field` names the line
 │   ├── EvidenceError          not an evidence bundle, or one past its limits (proto/evidence.md)
 │   ├── ArchiveError           a ZIP file of images or evidence that is refused (proto/evidence.md section 8)
+│   ├── SegmentError           a segment, or a file that proves segments, that the formats refuse (proto/segments.md)
 │   ├── TrustError             a trust file that cannot be used (proto/evidence.md)
 │   ├── VaultFormatError       a sealed disclosure, request or release that proto/vault.md refuses
 │   └── TimeStampError         a time stamp that proves nothing, and why (proto/time.md)
@@ -26,6 +27,7 @@ PlatemarkError                 the root; `str()` is one sentence for a person, `
 ├── VaultError                 a vault that cannot be read or written, or has not what was asked for (proto/vault.md)
 ├── RequestRefusedError        a request to a vault that its holder does not answer, and why
 ├── CaptureError               a file that cannot be measured; `path` says which
+│   ├── RecordingError         a recording of sensor messages that cannot be read or sealed
 │   ├── NotAnImageError        it is not a file of a kind that platemark captures
 │   ├── DecodeError            it is one, and its pixels cannot be decoded
 │   └── DecoderMissingError    it is one, and the package that decodes it is not installed
@@ -62,8 +64,10 @@ __all__ = [
     "PlatemarkError",
     "ProofError",
     "ReceiptError",
+    "RecordingError",
     "RequestRefusedError",
     "RpcError",
+    "SegmentError",
     "SignatureError",
     "StateError",
     "StatementError",
@@ -156,6 +160,12 @@ class ArchiveError(FormatError):
     code = "archive"
 
 
+class SegmentError(FormatError):
+    """A segment, a channel, or a file that proves segments, that proto/statement.md or proto/segments.md refuses."""
+
+    code = "segment"
+
+
 class TrustError(FormatError):
     """A trust file that cannot be used."""
 
@@ -227,6 +237,12 @@ class CaptureError(PlatemarkError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+
+class RecordingError(CaptureError):
+    """A recording of sensor messages (MCAP, rosbag2) that cannot be read or sealed."""
+
+    code = "recording"
 
 
 class NotAnImageError(CaptureError):

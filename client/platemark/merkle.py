@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EMPTY_ROOT",
     "HASH_SIZE",
+    "GrowingTree",
     "PathVerifier",
     "inclusion_path",
     "leaf_hash",
@@ -49,19 +50,38 @@ def node_hash(left: bytes, right: bytes, *, algorithm: str = "sha256") -> bytes:
 
 def root(leaf_hashes: Iterable[bytes], *, algorithm: str = "sha256") -> bytes:
     """The Merkle tree hash over leaf hashes (RFC 9162 2.1.1), in memory logarithmic in their number."""
-    stack: list[tuple[int, bytes]] = []
+    growing = GrowingTree(algorithm=algorithm)
     for leaf in leaf_hashes:
-        level, digest = 0, leaf
-        while stack and stack[-1][0] == level:
-            digest = node_hash(stack.pop()[1], digest, algorithm=algorithm)
-            level += 1
-        stack.append((level, digest))
-    if not stack:
-        return _HASHES[algorithm](b"").digest()
-    digest = stack.pop()[1]
-    while stack:
-        digest = node_hash(stack.pop()[1], digest, algorithm=algorithm)
-    return digest
+        growing.add(leaf)
+    return growing.root()
+
+
+class GrowingTree:
+    """The root of a tree whose leaf hashes come one by one, in memory logarithmic in their number."""
+
+    def __init__(self, *, algorithm: str = "sha256") -> None:
+        self.size = 0
+        self._hash = _HASHES[algorithm]
+        # The roots of the perfect subtrees, greatest first: one for each bit of `size`.
+        self._peaks: list[bytes] = []
+
+    def add(self, leaf_hash: bytes) -> None:
+        """Append a leaf hash."""
+        size, digest = self.size, leaf_hash
+        while size & 1:
+            digest = self._hash(b"\x01" + self._peaks.pop() + digest).digest()
+            size >>= 1
+        self._peaks.append(digest)
+        self.size += 1
+
+    def root(self) -> bytes:
+        """The root over the leaves so far (RFC 9162 2.1.1)."""
+        if not self._peaks:
+            return self._hash(b"").digest()
+        digest = self._peaks[-1]
+        for peak in reversed(self._peaks[:-1]):
+            digest = self._hash(b"\x01" + peak + digest).digest()
+        return digest
 
 
 def inclusion_path(leaf_hashes: Sequence[bytes], index: int, *, algorithm: str = "sha256") -> list[bytes]:
