@@ -46,6 +46,8 @@ def test_codes_are_stable_words() -> None:
         "PlatemarkError": "error",
         "FormatError": "malformed",
         "ArchiveError": "archive",
+        "RecordingError": "recording",
+        "SegmentError": "segment",
         "UnknownKindError": "unknown-kind",
         "TimeStampError": "bad-time-stamp",
         "UnprovenTimeError": "unproven-time",
