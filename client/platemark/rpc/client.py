@@ -18,7 +18,7 @@ from platemark.v1 import ledger_pb2 as pb
 from platemark.v1 import ledger_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sequence
     from types import TracebackType
 
     from platemark.checkpoint import Checkpoint, SignedCheckpoint
@@ -298,9 +298,9 @@ class LedgerClient:
 
     # For platemark.rpc.streaming.
 
-    def open_stream(self, requests: AsyncIterator[pb.AppendRequest]) -> streaming.Call:
+    def open_stream(self) -> streaming.Call:
         """A call of AppendStream."""
-        return self._stub.AppendStream(requests)
+        return self._stub.AppendStream()
 
     def verified(self, reply: pb.AppendResponse, sent: Sequence[bytes], wait: model.Wait) -> model.Appended:
         """What was appended, when the reply to what was sent verifies. Raises BadReplyError."""

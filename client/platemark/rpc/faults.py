@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
     from platemark.errors import RpcError
 
-__all__ = ["may_repeat", "refused", "translate"]
+__all__ = ["BROKEN_WRITE", "may_repeat", "refused", "translate"]
 
 # gRPC's own words; what follows the last colon is the operating system's.
 _CLOSED = ("Socket closed", "Connection reset", "Broken pipe", "EOF")
 _NO_CONNECTION = "failed to connect to all addresses"
+# What grpc.aio itself says of a call that ended while a request was being written.
+BROKEN_WRITE = "Internal error from Core"
 _DETAILS = "grpc-status-details-bin"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _AGAIN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
@@ -51,7 +53,7 @@ def translate(error: AioRpcError, target: str = "the address") -> RpcError:
     code, text = error.code(), error.details() or error.code().name
     # CANCELLED from the other side (our own cancelling raises CancelledError) is how a server's shutdown drops a call that it
     # had not looked at yet.
-    if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
+    if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED} or text == BROKEN_WRITE:
         return _unavailable(text, target, _details(error)[0])
     info, violations = _details(error)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:

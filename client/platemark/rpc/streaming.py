@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 
 import grpc
@@ -28,12 +29,13 @@ AHEAD = 4
 # Seconds without an answer. Longer than of `append`: a ledger with many streams lets each wait for its turn instead of failing.
 TIMEOUT = 120.0
 _ENDED = "STREAM_ENDED"
+_LOOK, _LOOKS = 0.01, 100  # seconds between two looks for a status, and how often
 
 
 class Appender(Protocol):
     """What a stream needs of its client."""
 
-    def open_stream(self, requests: AsyncIterator[pb.AppendRequest]) -> Call:
+    def open_stream(self) -> Call:
         """A call of AppendStream."""
 
     def verified(self, reply: pb.AppendResponse, sent: Sequence[bytes], wait: model.Wait) -> model.Appended:
@@ -63,6 +65,7 @@ class AppendStream:
         self._answered = 0
         self._more = asyncio.Event()
         self._call: Call | None = None
+        self._writing: asyncio.Task[None] | None = None
         self._progress = False  # of the call
         self._closed = False
 
@@ -129,7 +132,8 @@ class AppendStream:
                 # Cancelling a read ends the call; the next one opens another and sends again.
                 self._give_up()
                 raise
-            except grpc.aio.AioRpcError as error:
+            except grpc.aio.AioRpcError as first:
+                error = await _told(call, first)
                 ours = faults.translate(error)
                 due = isinstance(ours, UnavailableError) and ours.info == _ENDED and self._progress
                 self._give_up()
@@ -142,27 +146,43 @@ class AppendStream:
             return reply
 
     def _open(self) -> Call:
-        self._call = self._appender.open_stream(self._requests())
+        self._call = self._appender.open_stream()
+        self._writing = asyncio.create_task(self._write(self._call))
         self._progress = False
         return self._call
 
     def _give_up(self) -> None:
-        if self._call is not None:
+        if self._call is not None and self._writing is not None:
+            self._writing.cancel()
             self._call.cancel()
-            self._call = None
+            self._call = self._writing = None
 
-    async def _requests(self) -> AsyncGenerator[pb.AppendRequest, None]:
-        """What is unanswered, oldest first, and then what is sent, for one call."""
+    async def _write(self, call: Call) -> None:
+        """Send what is unanswered, oldest first, and then what comes, until the call ends; why it did, its reader is told."""
         number = self._answered
-        while True:
-            place = number - self._answered
-            if 0 <= place < len(self._unanswered):
-                yield pb.AppendRequest(statements=self._unanswered[place], wait=self._request_wait)
-                number += 1
-            else:
-                number = max(number, self._answered)
-                self._more.clear()
-                await self._more.wait()
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            while True:
+                place = number - self._answered
+                if 0 <= place < len(self._unanswered):
+                    await call.write(pb.AppendRequest(statements=self._unanswered[place], wait=self._request_wait))
+                    number += 1
+                else:
+                    number = max(number, self._answered)
+                    self._more.clear()
+                    await self._more.wait()
+
+
+async def _told(call: Call, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
+    """What the ledger ended the call with, which a write that failed because of it hides until it has arrived."""
+    for _ in range(_LOOKS):
+        if error.details() != faults.BROKEN_WRITE:
+            break
+        await asyncio.sleep(_LOOK)
+        try:
+            await call.read()
+        except grpc.aio.AioRpcError as later:
+            error = later
+    return error
 
 
 async def appends(
