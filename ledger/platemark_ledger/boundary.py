@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import grpc
@@ -148,6 +148,8 @@ class Boundary(grpc.aio.ServerInterceptor):
         answer = cast("Callable[[AsyncIterator[Message], _Context], AsyncGenerator[Any, None]]", handler.stream_stream)
 
         async def exchange(context: _Context) -> None:
+            # What streams that were not read have left behind in the transport stands in the way of more.
+            self._check_unread(0)
             with (
                 self._admitted(context, counted=False),
                 self._exchanges.opened(self._gate.caller(context), context) as opened,
@@ -185,9 +187,8 @@ class Boundary(grpc.aio.ServerInterceptor):
         try:
             await opened.write(message)
         except CallError:
-            # The transport has it until the connection ends; that is the reader's share of what waits for readers.
-            with suppress(CallError):
-                self._keep(message.ByteSize(), context)
+            # The transport has it until the connection ends.
+            self._count_unread(message.ByteSize(), context)
             raise
 
     @contextmanager
@@ -225,9 +226,14 @@ class Boundary(grpc.aio.ServerInterceptor):
 
     def _keep(self, size: int, context: _Context) -> None:
         """Counts an answer until the transport has taken all of it, or the call is gone."""
+        self._check_unread(size)
+        self._count_unread(size, context)
+
+    def _check_unread(self, size: int) -> None:
         if self._unread and self._unread + size > self._max_unread:
             raise CallError("overloaded", f"{self._unread} bytes of answers wait for their readers already; send again")
 
+    def _count_unread(self, size: int, context: _Context) -> None:
         def taken(_: _Context) -> None:
             self._unread -= size
 

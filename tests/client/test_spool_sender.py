@@ -404,6 +404,23 @@ def test_a_ledger_that_fails_over_everything_costs_nothing(spool: Spool) -> None
     assert (sorted(book.log), aside(spool)) == ([*range(10)], {})
 
 
+def test_a_stream_that_breaks_over_a_later_batch_blames_nobody(spool: Spool) -> None:
+    """What the transport refuses ends the whole stream at once: the one that is to blame is found call by call."""
+    fill(spool, 8)
+
+    class Breaking(StreamedBook):
+        def receive(self) -> Sequence[Outcome]:
+            if any(isinstance(each, DeliveryError) for each in self._on_way):
+                self._on_way.clear()
+                raise DeliveryError("larger than the limit", cause=Cause.REFUSED, word="too-large")
+            return super().receive()
+
+    with Sender(spool, Breaking(failing(2, Cause.REFUSED)), batch=1) as sender:
+        assert sender.drain(never)
+    assert aside(spool) == {2: ("ledger-fault", "an internal error")}
+    assert spool.counts().acknowledged == 7
+
+
 @pytest.mark.parametrize("kind", [Book, StreamedBook])
 def test_a_damaged_statement_is_set_aside_unsent(spool: Spool, kind: type[Book]) -> None:
     """Bytes that are no longer those that were put are not sent under another's name, and do not block the rest."""

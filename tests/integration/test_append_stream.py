@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import grpc
+import httpx
 import pytest
 from integration.live import Live, Place, Writer, only, refused
 from integration.test_slow_readers import mute
@@ -79,11 +80,13 @@ def test_a_request_that_append_would_refuse_ends_the_stream_behind_the_others(li
 
 def test_a_stream_of_age_is_opened_anew_unnoticed(place: Place) -> None:
     """Its client sends on in another one; nothing is lost, and nothing comes twice."""
-    with place.served(STREAM_AGE="0.1") as live:
+    with place.served(STREAM_AGE="0.2", HTTP_LISTEN="127.0.0.1:0") as live:
         raws = captures(live.device("ageing"), 400)
-        answers = list(live.client().append_stream([[raw] for raw in raws]))
+        answers = list(live.client(retry=Retry(attempts=40)).append_stream([[raw] for raw in raws]))
         places = [place for each in answers for place in indices(each.outcomes)]
         assert places == sorted(set(places))
+        metrics = httpx.get(f"http://{live.http}/metrics", trust_env=False).text
+        assert f'platemark_streams_ended_total{{reason="STREAM_ENDED",worker="{live.workers[0]}"}}' in metrics
 
 
 def test_an_idle_stream_ends_and_the_next_batch_opens_another(place: Place) -> None:

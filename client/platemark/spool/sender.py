@@ -97,6 +97,7 @@ class Sender:
         self._stream = delivery if isinstance(delivery, Streamed) else None
         self._on_way: deque[list[Entry]] = deque()
         self._run = 0
+        self._alone = False  # the next batch is sent by itself
         self._pruned_ns: int | None = None
         self._lock: FileLock | None = None
 
@@ -149,6 +150,7 @@ class Sender:
         try:
             if self._on_way or self._undisturbed():
                 return self._step_ahead()
+            self._alone = False
             batch = self._next()
             if not batch:
                 return Did.IDLE
@@ -162,7 +164,8 @@ class Sender:
 
     def _undisturbed(self) -> bool:
         """Whether to send ahead: not while batches fail, or a statement is under suspicion, which has to stand alone."""
-        return self._stream is not None and self._limit == self._most and not self.traffic.failures
+        whole = self._limit == self._most and not self._alone
+        return self._stream is not None and whole and not self.traffic.failures
 
     def _step_ahead(self) -> Did:
         assert self._stream is not None
@@ -174,10 +177,10 @@ class Sender:
             batch = self._on_way[0]
             _check_count(batch, outcomes)
         except DeliveryError as error:
-            # Without a batch the connection itself failed.
-            batch = self._on_way[0] if self._on_way else []
+            # Which batch is to blame is for a call of its own to find out: a stream may break over a later one than the oldest.
+            self._alone = True
             self._recall()
-            return self._whole_batch(batch, error) if batch else self._failed(error)
+            return Did.SENT if error.cause is Cause.REFUSED else self._failed(error)
         self._on_way.popleft()
         # Crash here, or between two of these: what is not settled is sent again, in its order, and gets the same indices.
         did = self._settle(batch, outcomes)
