@@ -108,13 +108,18 @@ class LedgerClient:
         """
         sent = tuple(statements)
         request = pb.AppendRequest(statements=sent, wait=_WAITS[wait])
-        return self.verified(await self._call(self._stub.Append, request, timeout), sent, wait)
+        return self._verified(await self._call(self._stub.Append, request, timeout), sent, wait)
 
     def open_append_stream(
         self, *, wait: model.Wait = model.Wait.LOGGED, timeout: float = streaming.TIMEOUT
     ) -> streaming.AppendStream:
         """A stream of appends for whoever sends and receives by itself. `timeout`: seconds without an answer."""
-        stream = streaming.AppendStream(self, wait=wait, request_wait=_WAITS[wait], timeout=timeout)
+        stream = streaming.AppendStream(
+            streaming.Appender(self._open_stream, self._verified, self._pause_or_raise),
+            wait=wait,
+            request_wait=_WAITS[wait],
+            timeout=timeout,
+        )
         self._streams.add(stream)
         return stream
 
@@ -234,7 +239,7 @@ class LedgerClient:
                 following = ended
             except grpc.aio.AioRpcError as error:
                 failures += 1
-                await self.pause_or_raise(error, failures, None)
+                await self._pause_or_raise(error, failures, None)
 
     async def inclusion_proof(
         self,
@@ -286,7 +291,7 @@ class LedgerClient:
                     yield signed
             except grpc.aio.AioRpcError as error:
                 failures += 1
-                await self.pause_or_raise(error, failures, None)
+                await self._pause_or_raise(error, failures, None)
 
     async def _call(
         self, method: _Method[_Request_contra, _Reply_co], request: _Request_contra, timeout: float | None
@@ -300,15 +305,13 @@ class LedgerClient:
                 return await method(request, timeout=max(0.0, min(self._attempt_timeout, left)))
             except grpc.aio.AioRpcError as error:
                 failures += 1
-                await self.pause_or_raise(error, failures, deadline - loop.time())
+                await self._pause_or_raise(error, failures, deadline - loop.time())
 
-    # For platemark.rpc.streaming.
-
-    def open_stream(self) -> streaming.Call:
+    def _open_stream(self) -> streaming.Call:
         """A call of AppendStream."""
         return self._stub.AppendStream()
 
-    def verified(self, reply: pb.AppendResponse, sent: Sequence[bytes], wait: model.Wait) -> model.Appended:
+    def _verified(self, reply: pb.AppendResponse, sent: Sequence[bytes], wait: model.Wait) -> model.Appended:
         """What was appended, when the reply to what was sent verifies. Raises BadReplyError."""
         signed = self._open(reply.checkpoint)
         appended = replies.appended(reply, signed, sent)
@@ -317,7 +320,7 @@ class LedgerClient:
             self._trusted.check_witnessed(signed)
         return appended
 
-    async def pause_or_raise(self, error: grpc.aio.AioRpcError, failures: int, left: float | None) -> None:
+    async def _pause_or_raise(self, error: grpc.aio.AioRpcError, failures: int, left: float | None) -> None:
         """Wait before the next attempt; raise ours when none can help or none fits in the seconds that are left."""
         ours = faults.translate(error, self._target)
         pause = self._retry.pause(failures, self._draw())

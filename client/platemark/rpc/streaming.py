@@ -6,7 +6,8 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import grpc
 
@@ -15,7 +16,7 @@ from platemark.rpc.errors import BadReplyError, DeadlineError, RpcError, Unavail
 from platemark.v1 import ledger_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
     from types import TracebackType
 
     from platemark.rpc import model
@@ -29,20 +30,15 @@ AHEAD = 4
 # Seconds without an answer. Longer than of `append`: a ledger with many streams lets each wait for its turn instead of failing.
 TIMEOUT = 120.0
 _ENDED = "STREAM_ENDED"
-_LOOK, _LOOKS = 0.01, 100  # seconds between two looks for a status, and how often
 
 
-class Appender(Protocol):
-    """What a stream needs of its client."""
+@dataclass(frozen=True, slots=True)
+class Appender:
+    """What a stream needs of its client: a call of AppendStream; the reply to what was sent, verified; a pause or our error."""
 
-    def open_stream(self) -> Call:
-        """A call of AppendStream."""
-
-    def verified(self, reply: pb.AppendResponse, sent: Sequence[bytes], wait: model.Wait) -> model.Appended:
-        """The reply to what was sent. Raises BadReplyError."""
-
-    async def pause_or_raise(self, error: grpc.aio.AioRpcError, failures: int, left: float | None) -> None:
-        """Wait before another attempt, or raise our error when none can help."""
+    open_stream: Callable[[], Call]
+    verified: Callable[[pb.AppendResponse, Sequence[bytes], model.Wait], model.Appended]
+    pause_or_raise: Callable[[grpc.aio.AioRpcError, int, float | None], Awaitable[None]]
 
 
 class AppendStream:
@@ -135,10 +131,11 @@ class AppendStream:
                 # Cancelling a read ends the call; the next one opens another and sends again.
                 self._give_up()
                 raise
-            except grpc.aio.AioRpcError as first:
-                error = await _told(call, first)
+            except grpc.aio.AioRpcError as error:
                 ours = faults.translate(error)
-                due = isinstance(ours, UnavailableError) and ours.info == _ENDED and self._progress
+                # A write that meets the end of the call hides what the ledger said; what it refuses, it refuses again.
+                ended = isinstance(ours, UnavailableError) and ours.info == _ENDED
+                due = self._progress and (ended or error.details() == faults.BROKEN_WRITE)
                 self._give_up()
                 if not due:
                     failures += 1
@@ -173,19 +170,6 @@ class AppendStream:
                     number = max(number, self._answered)
                     self._more.clear()
                     await self._more.wait()
-
-
-async def _told(call: Call, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
-    """What the ledger ended the call with, which a write that failed because of it hides until it has arrived."""
-    for _ in range(_LOOKS):
-        if error.details() != faults.BROKEN_WRITE:
-            break
-        await asyncio.sleep(_LOOK)
-        try:
-            await call.read()
-        except grpc.aio.AioRpcError as later:
-            error = later
-    return error
 
 
 async def appends(
