@@ -16,6 +16,7 @@ from platemark import __version__
 from platemark.cli import (
     attest,
     audit,
+    c2pa,
     capture,
     dicom,
     enrol,
@@ -114,6 +115,7 @@ _GROUPS: dict[str, tuple[Mapping[str, Callable[..., None]], str]] = {
     "spool": (spool.COMMANDS, spool.HELP),
     "vault": (vault.COMMANDS, vault.HELP),
     "dicom": (dicom.COMMANDS, dicom.HELP),
+    "c2pa": (c2pa.COMMANDS, c2pa.HELP),
 }
 for _name, (_commands, _text) in _GROUPS.items():
     _group = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
