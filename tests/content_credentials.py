@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,19 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 import capture_writers as writers
 from platemark.c2pa import Credential
 
-__all__ = ["ALGORITHMS", "Owner", "jpeg", "leaf", "owner", "png"]
+__all__ = [
+    "ALGORITHMS",
+    "CA",
+    "Owner",
+    "jpeg",
+    "leaf",
+    "owner",
+    "pem",
+    "png",
+]
 
 ALGORITHMS = ("Es256", "Ed25519", "Ps256")
-_NOW = datetime.datetime.now(datetime.UTC)
+_NOW = dt.datetime.now(dt.UTC)
 
 
 def png(*, shade: int = 100) -> bytes:
@@ -51,15 +60,15 @@ _CA_KEY = ec.generate_private_key(ec.SECP256R1())
 
 
 def _builder(common: str, public: CertificateIssuerPublicKeyTypes, *, ca: bool) -> x509.CertificateBuilder:
-    usage = {name: False for name in ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")}
+    unused = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
     return (
         x509.CertificateBuilder()
         .subject_name(_name(common))
         .issuer_name(_name("Example CA"))
         .public_key(public)
         .serial_number(1 if ca else 2)
-        .not_valid_before(_NOW - datetime.timedelta(days=1))
-        .not_valid_after(_NOW + datetime.timedelta(days=365))
+        .not_valid_before(_NOW - dt.timedelta(days=1))
+        .not_valid_after(_NOW + dt.timedelta(days=365))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         .add_extension(
             x509.KeyUsage(
@@ -68,7 +77,7 @@ def _builder(common: str, public: CertificateIssuerPublicKeyTypes, *, ca: bool) 
                 crl_sign=ca,
                 encipher_only=False,
                 decipher_only=False,
-                **usage,
+                **dict.fromkeys(unused, False),
             ),
             critical=True,
         )

@@ -40,6 +40,14 @@ __all__ = ["MAX_PICTURE", "Credential", "Signed", "sign"]
 
 MAX_PICTURE = 512 << 20
 _EVIDENCE_INVALID = 4
+_INSTEAD = "hand over the evidence beside the picture (platemark verify)"
+_OCCUPIED = "carries a C2PA manifest already, which a side-car cannot stand beside; embed the new one instead"
+_REWRITTEN = f"c2pa-python writes a picture like this anew, so that a side-car would not be of this file; {_INSTEAD}"
+_LOST = (
+    "with a manifest embedded the picture could not be told from another one, because embedding changes more than it adds "
+    "(a manifest that is there already, unusual JPEG markers) and no recorded rung but `file` is there; "
+    f"try --sidecar, or {_INSTEAD}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +126,7 @@ def sign(
     made, store = _build(picture.media, original, data, credential, sidecar=sidecar, tsa=tsa)
     if sidecar:
         if made != original:
-            raise ContentCredentialsError(
-                f"{path}: carries a C2PA manifest already, which a side-car cannot stand beside; embed the new one instead"
-            )
+            raise ContentCredentialsError(f"{path}: {_REWRITTEN if picture.store is None else _OCCUPIED}")
         _put(out, store, replace=replace)
         return Signed(out, proof, embedded=False, rung=before, recorded_rung=before, manifest_size=len(store))
     rung = _after(path, made, store, proof)
@@ -153,11 +159,7 @@ def _after(path: Path, made: bytes, store: bytes, proof: Proof) -> str:
         with without_store(picture) as bare:
             found = check_image(decode(proof.evidence.record.statement), measure(bare))
     if found.check.status != PASS or found.rung is None:
-        raise ContentCredentialsError(
-            f"{path}: with a manifest embedded the picture could not be told from another one any more, because embedding "
-            "changes more than it adds (a manifest that is there already, unusual JPEG markers) and no recorded rung but "
-            "`file` is there; make a side-car (--sidecar), or hand over the evidence beside the picture"
-        )
+        raise ContentCredentialsError(f"{path}: {_LOST}")
     return found.rung
 
 
