@@ -290,7 +290,7 @@ class DicomSignatureError(PlatemarkError):
 class ContentCredentialsError(PlatemarkError):
     """A picture that cannot be given a C2PA manifest; the sentence names it and the reason."""
 
-    code = "c2pa"
+    code = "content-credentials"
 
 
 class RpcError(PlatemarkError):

@@ -61,7 +61,7 @@ def test_codes_are_stable_words() -> None:
         "CaptureError": "capture",
         "DicomSignatureError": "dicom-signature",
         "ManifestError": "manifest",
-        "ContentCredentialsError": "c2pa",
+        "ContentCredentialsError": "content-credentials",
         "NotAnImageError": "not-an-image",
         "DecodeError": "decode",
         "DecoderMissingError": "decoder-missing",
