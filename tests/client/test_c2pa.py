@@ -8,6 +8,8 @@ import io
 import json
 import socket
 import struct
+import subprocess
+import sys
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from hypothesis import given
 from hypothesis import strategies as st
 
+import capture_writers
 from content_credentials import ALGORITHMS, Owner, jpeg, leaf, owner, pem, png
 from platemark import evidence, trust
 from platemark.c2pa import LABEL, Checked, Credential, Proof, check, jumbf, sign
@@ -28,7 +31,7 @@ from platemark.c2pa._reader import SETTINGS
 from platemark.c2pa.assertion import decode
 from platemark.c2pa.picture import open_picture, store_bytes, without_store
 from platemark.c2pa.reading import read
-from platemark.capture import measure
+from platemark.capture import Limits, measure
 from platemark.errors import ContentCredentialsError, FormatError, KeyFileError, ManifestError, PlatemarkError
 from platemark.pkcs11_keys import create
 from platemark.pkcs11_uri import parse_uri
@@ -331,6 +334,87 @@ def test_no_connection_is_opened(tmp_path: Path, me: Owner) -> None:
         assert _check(desk, away, me, side).c2pa.state == "Invalid"
         with pytest.raises(BlockingIOError):
             server.accept()
+
+
+def test_the_reading_process_is_bounded(desk: Case, me: Owner) -> None:
+    """Time and memory that run out are a reading without a state and a sentence, never a verdict's end."""
+    out = _sign(desk, me)
+    media = open_picture(out).media
+    slow = read(out, media, manifest=None, anchors=None, limits=Limits(seconds=0.0))
+    small = read(out, media, manifest=None, anchors=None, limits=Limits(memory_bytes=64 << 20))
+    assert (slow.state, small.state) == (None, None)
+    assert "was stopped" in slow.reason
+    assert "ended without an answer" in small.reason
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+def test_the_reading_process_can_open_no_socket() -> None:
+    """Once it reads, the operating system gives it no new descriptor, whatever native code wants."""
+    script = """
+import socket
+from platemark.c2pa import _reader
+socket.socket().close()
+_reader._close_the_door()
+try:
+    socket.socket()
+except OSError as error:
+    print(error.strerror)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout == "Too many open files\n"
+
+
+def _segments(data: bytes) -> list[tuple[int, int]]:
+    """Offset and length of every APP11 segment of a JPEG file of ours."""
+    found, position = [], 2
+    while data[position + 1] != 0xDA:
+        length = 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        if data[position + 1] == 0xEB:
+            found.append((position, length))
+        position += length
+    return found
+
+
+def test_a_store_of_many_segments(tmp_path: Path, me: Owner) -> None:
+    """A JPEG store of several segments is found whole; with one missing, twice there or out of order it counts as absent."""
+    desk = case(tmp_path, PICTURES["jpg"], name="frame.jpg")
+    signed = _c2pa(desk, _ours(desk), {"label": "org.example.note", "data": {"a": "x" * 150_000}}, me=me)
+    path = tmp_path / "many.jpg"
+    path.write_bytes(signed)
+    assert len(_segments(signed)) == 3
+    assert _check(desk, path).exit_code == 0
+    assert "embedded_provenance" in measure(path).attributes
+    (first, second, third) = ((signed[at : at + length]) for at, length in _segments(signed))
+    at = signed.index(first)
+    head, tail = signed[:at], signed[at + len(first) + len(second) + len(third) :]
+    for order in ((first, second), (first, third, second), (first, second, third) * 2, (first, second, third, first)):
+        path.write_bytes(head + b"".join(order) + tail)
+        assert "embedded_provenance" not in measure(path).attributes
+        with pytest.raises(ManifestError):
+            _check(desk, path)
+    for harmless in ((second, third), ()):
+        path.write_bytes(head + b"".join(harmless) + tail)
+        assert open_picture(path).store is None
+    other = b"\xff\xeb\x00\x0dXX of a kin"
+    path.write_bytes(head + other + first + second + third + tail)
+    assert _check(desk, path).exit_code == 1  # the file is another one
+    with without_store(open_picture(path)) as bare:
+        assert bare.read_bytes() == head + other + tail
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"hello", bytes(64), b"\0\0\0\x40jumb" + bytes(56)], ids=["none", "few", "zero", "box"]
+)
+def test_chunks_that_hold_no_store(tmp_path: Path, body: bytes) -> None:
+    """A caBX chunk of something else, or two of them, counts as absent in a capture and is refused by name here."""
+    plain = PICTURES["png"]
+    chunk = capture_writers.chunk(b"caBX", body)
+    path = tmp_path / "x.png"
+    for chunks in (chunk, chunk + chunk):
+        path.write_bytes(plain[:33] + chunks + plain[33:])
+        assert "embedded_provenance" not in measure(path).attributes
+        with pytest.raises(ManifestError, match="manifest store"):
+            open_picture(path)
 
 
 _STORE = st.sampled_from(["png", "jpg"])
