@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import c2pa
 import imagecodecs
 import numpy as np
+from commands import Case
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -15,17 +19,26 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPub
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 import capture_writers as writers
-from platemark.c2pa import Credential
+from platemark import evidence, trust
+from platemark.c2pa import LABEL, Checked, Credential, Proof, check, sign
+from platemark.c2pa._reader import SETTINGS
 
 __all__ = [
     "ALGORITHMS",
     "CA",
+    "MEDIA",
+    "PICTURES",
     "Owner",
+    "assertion",
+    "checked",
+    "foreign",
+    "held",
     "jpeg",
     "leaf",
     "owner",
     "pem",
     "png",
+    "signed",
 ]
 
 ALGORITHMS = ("Es256", "Ed25519", "Ps256")
@@ -134,3 +147,53 @@ def owner(folder: Path, algorithm: str = "Es256") -> Owner:
     made.key.write_bytes(secret.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
     made.key.chmod(0o600)
     return made
+
+
+PICTURES = {"png": png(), "jpg": jpeg()}
+MEDIA = {"png": "image/png", "jpg": "image/jpeg"}
+
+
+def held(desk: Case) -> evidence.Evidence:
+    """The evidence beside the picture."""
+    return evidence.from_bytes(desk.evidence.read_bytes())
+
+
+def signed(desk: Case, me: Owner, *, sidecar: bool = False) -> Path:
+    """The picture, or the side-car, that `c2pa sign` makes."""
+    out = desk.image.with_name("out.c2pa" if sidecar else f"out{desk.image.suffix}")
+    sign(desk.image, out, held(desk), me.credential, now_ns=int(desk.at), sidecar=sidecar)
+    return out
+
+
+def checked(desk: Case, path: Path, me: Owner | None = None, manifest: bytes | None = None) -> Checked:
+    """Both judgements, as of the case's time; C2PA trusts `me`."""
+    return check(
+        path,
+        manifest=manifest,
+        anchors=None if me is None else me.anchors.read_bytes(),
+        trust=trust.parse(desk.trust.read_bytes()),
+        at=int(desk.at),
+    )
+
+
+def foreign(desk: Case, *assertions: dict[str, Any], me: Owner, remote: str | None = None) -> bytes:
+    """The picture with a manifest that c2pa-python made without us."""
+    made = io.BytesIO()
+    info = c2pa.C2paSignerInfo("es256", me.chain.read_bytes(), me.key.read_bytes(), None)
+    definition = {"claim_generator_info": [{"name": "other"}], "assertions": list(assertions)}
+    with (
+        c2pa.Context.from_dict(SETTINGS) as context,
+        c2pa.Signer.from_info(info) as signer,
+        c2pa.Builder(definition, context=context) as builder,
+    ):
+        builder.set_intent(c2pa.C2paBuilderIntent.EDIT)
+        if remote is not None:
+            builder.set_remote_url(remote)
+            builder.set_no_embed()
+        builder.sign(signer, MEDIA[desk.image.suffix[1:]], io.BytesIO(desk.image.read_bytes()), made)
+    return made.getvalue()
+
+
+def assertion(desk: Case, **changed: object) -> dict[str, Any]:
+    """Our assertion for c2pa-python's builder, with changed members."""
+    return {"label": LABEL, "data": {**Proof.of(held(desk)).data(), **changed}, "kind": "Json", "created": True}

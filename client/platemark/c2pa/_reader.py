@@ -53,7 +53,9 @@ def _answer(job: dict[str, Any]) -> dict[str, Any]:
                 return _summary(json.loads(reader.json()))
     except c2pa.C2paError as error:
         return {"error": _text(error)}
-    except (OSError, MemoryError) as error:
+    except MemoryError:
+        return {"error": "reading it takes more memory than the limit allows"}
+    except OSError as error:
         return {"error": f"cannot be read: {_text(error)}"}
 
 
