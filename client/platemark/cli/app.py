@@ -24,6 +24,7 @@ from platemark.cli import (
     gateway,
     inspection,
     keygen,
+    mcap,
     monitor,
     output,
     policy,
@@ -114,6 +115,7 @@ _GROUPS: dict[str, tuple[Mapping[str, Callable[..., None]], str]] = {
     "spool": (spool.COMMANDS, spool.HELP),
     "vault": (vault.COMMANDS, vault.HELP),
     "dicom": (dicom.COMMANDS, dicom.HELP),
+    "mcap": (mcap.COMMANDS, mcap.HELP),
 }
 for _name, (_commands, _text) in _GROUPS.items():
     _group = typer.Typer(rich_markup_mode=None, no_args_is_help=True)

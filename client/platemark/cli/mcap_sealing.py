@@ -17,11 +17,12 @@ from platemark.cli.sending import original, sending
 from platemark.cli.stopping import told_to_stop
 from platemark.errors import EvidenceError, FormatError, PlatemarkError, RecordingError
 from platemark.files import FileError
-from platemark.recording import judging
 from platemark.sealing.placing import Place, embed
 from platemark.sealing.proving import identity, locate, prove
 from platemark.sealing.signing import Signing
 from platemark.spool import Spool, State
+from platemark.verdict import EVIDENCE_INVALID
+from platemark.verify import verify
 
 if TYPE_CHECKING:
     from platemark.chain import Chain
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from platemark.rpc.sync import LedgerClient
     from platemark.signing import Clock
 
-__all__ = ["Sealed", "Sealer", "proof_of"]
+__all__ = ["Sealed", "Sealer", "require_sound"]
 
 _LOOK = 0.2  # seconds between two looks at a recording in progress
 _CLOSING = 60.0  # seconds that a writer may take from the end of the messages to that of the file
@@ -42,7 +43,7 @@ class Sealed:
     """What became of one recording.
 
     `status`: sealed; spooled (signed, waiting for a ledger); repeated (it was sealed before); refused (the ledger will not have
-    it); failed.
+    it); failed; incomplete (not all of it is logged yet).
     """
 
     name: str
@@ -58,7 +59,7 @@ class Sealed:
     @property
     def bad(self) -> bool:
         """Whether this makes the command's exit code 1."""
-        return self.status in {"refused", "failed"}
+        return self.status in {"refused", "failed", "incomplete"}
 
     def facts(self) -> dict[str, object]:
         """For --json."""
@@ -247,10 +248,11 @@ def proof_of(
 
 def require_sound(proof: RecordingProof, connection: Connection) -> None:
     """Refuse what nobody could ever verify. Raises EvidenceError."""
-    judged = judging.judge(proof, trust=connection.trusted, at=time.time_ns())
-    for each in judged.segments:
-        if each.failed:
-            raise EvidenceError("evidence", f"what the ledger sent does not verify and was not kept: {each.reason}")
+    moment = time.time_ns()
+    for each in proof.segments:
+        verdict = verify(proof.evidence_of(each), trust=connection.trusted, image=None, at=moment)
+        if verdict.result == EVIDENCE_INVALID:
+            raise EvidenceError("evidence", f"what the ledger sent does not verify and was not kept: {verdict.reason}")
 
 
 def _sound(source: Source) -> Iterator[Message]:
