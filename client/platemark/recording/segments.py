@@ -112,18 +112,20 @@ def check_segment(segment: ProvenSegment, recording: bytes, field: str) -> None:
         raise SegmentError(f"{field}.channel", "of another topic than the statement")
     if len(set(segment.conditions)) != len(segment.conditions) or not set(segment.conditions) <= set(CONDITIONS):
         raise SegmentError(f"{field}.conditions", "a condition that this release does not know, or one twice")
+    _check_shown(segment, f"{field}.shown")
+
+
+def _check_shown(segment: ProvenSegment, field: str) -> None:
     if isinstance(segment.shown, bytes):
         if len(segment.shown) != segment.count * ROW_SIZE:
-            raise SegmentError(
-                f"{field}.shown", f"{len(segment.shown)} bytes are not {segment.count} rows of {ROW_SIZE}"
-            )
+            raise SegmentError(field, f"{len(segment.shown)} bytes are not {segment.count} rows of {ROW_SIZE}")
         return
     if not segment.shown:
-        raise SegmentError(f"{field}.shown", "no message")
+        raise SegmentError(field, "no message")
     if any(one.place >= other.place for one, other in itertools.pairwise(segment.shown)):
-        raise SegmentError(f"{field}.shown", "not in ascending order of place, each once")
+        raise SegmentError(field, "not in ascending order of place, each once")
     if segment.shown[-1].place >= segment.count:
-        raise SegmentError(f"{field}.shown", f"place {segment.shown[-1].place} in a segment of {segment.count}")
+        raise SegmentError(field, f"place {segment.shown[-1].place} in a segment of {segment.count}")
 
 
 def show(segment: ProvenSegment, place: int) -> ShownMessage:
