@@ -7,10 +7,10 @@ own writers: mcap's and rosbags'. The tampering functions return a changed list 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from mcap.reader import make_reader
 from mcap.writer import CompressionType, Writer
@@ -39,7 +39,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 __all__ = [
     "CAMERA_INFO", "COMPRESSED", "IMAGE", "IMU", "START", "VIDEO", "Attached", "Kind", "Sample", "altered", "attachments",
     "bayer", "camera_infos", "cameras", "clip", "compressed", "convert", "data_spans", "depth", "dropped", "duplicated", "flip",
-    "frames", "image", "imus", "inserted", "interleaved", "merge", "mixed", "moved", "packets", "pixels", "read", "read_bag",
+    "frames", "growing", "image", "imus", "inserted", "interleaved", "merge", "mixed", "moved", "packets", "pixels", "read", "read_bag",
     "read_mcap", "recompress", "swapped", "write_bag", "write_mcap",
 ]  # fmt: skip
 
@@ -64,23 +64,34 @@ def write_mcap(
 ) -> Path:  # fmt: skip
     """A file by mcap's own writer, one channel for each topic and type."""
     with path.open("wb") as file:
-        writer = Writer(
-            file, chunk_size=chunk_size, compression=_COMPRESSIONS[compression], use_chunking=chunked, enable_crcs=crcs
-        )
-        writer.start("ros2")
-        schemas: dict[Kind, int] = {}
-        channels: dict[tuple[str, Kind], int] = {}
-        for sequence, sample in enumerate(samples):
-            kind, place = sample.kind, (sample.topic, sample.kind)
-            if kind not in schemas:
-                schemas[kind] = writer.register_schema(kind.name, "ros2msg", kind.definition.encode())
-            if place not in channels:
-                channels[place] = writer.register_channel(sample.topic, "cdr", schemas[kind])
-            writer.add_message(channels[place], sample.log_time, sample.data, sample.publish_time, sequence)
-        for each in attached:
-            writer.add_attachment(0, 0, each.name, each.media_type, each.data)
-        writer.finish()  # type: ignore[no-untyped-call]
+        options = {"compression": compression, "chunk_size": chunk_size, "chunked": chunked, "crcs": crcs}
+        for _ in growing(file, samples, attached=attached, **options):
+            pass
     return path
+
+
+def growing(
+    file: BinaryIO, samples: Iterable[Sample], *, compression: Compression = "zstd", chunk_size: int = 1 << 20,
+    chunked: bool = True, crcs: bool = True, attached: Iterable[Attached] = (),
+) -> Iterator[Sample]:  # fmt: skip
+    """As `write_mcap`, message by message: each sample once it was handed to the writer; the end comes after the last."""
+    writer = Writer(
+        file, chunk_size=chunk_size, compression=_COMPRESSIONS[compression], use_chunking=chunked, enable_crcs=crcs
+    )
+    writer.start("ros2")
+    schemas: dict[Kind, int] = {}
+    channels: dict[tuple[str, Kind], int] = {}
+    for sequence, sample in enumerate(samples):
+        kind, place = sample.kind, (sample.topic, sample.kind)
+        if kind not in schemas:
+            schemas[kind] = writer.register_schema(kind.name, "ros2msg", kind.definition.encode())
+        if place not in channels:
+            channels[place] = writer.register_channel(sample.topic, "cdr", schemas[kind])
+        writer.add_message(channels[place], sample.log_time, sample.data, sample.publish_time, sequence)
+        yield sample
+    for each in attached:
+        writer.add_attachment(0, 0, each.name, each.media_type, each.data)
+    writer.finish()  # type: ignore[no-untyped-call]
 
 
 def write_bag(

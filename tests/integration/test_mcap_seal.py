@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -93,3 +97,65 @@ def test_a_spool_defers_and_proofs_collects(robot: Robot) -> None:
     ran = robot.run("mcap", "proofs", path, "--json")
     assert (ran.code, ran.json()["counts"]) == (0, {"sealed": 1})
     assert len(recordings.attachments(path)) == 1
+
+
+def test_a_killed_seal_goes_on(robot: Robot) -> None:
+    """Killed while it signs, run again: each message is in one segment, the chain has neither gap nor fork."""
+    samples = list(recordings.frames(120, 32, 24))
+    path = write_mcap(robot.folder / "run.mcap", samples)
+    words = ("mcap", "seal", path, "--key", robot.key, "--window", "40ms", "--server", robot.live.address)
+    for least in (3, 20):
+        with subprocess.Popen([sys.executable, "-m", "platemark", *map(str, words)], stdout=subprocess.DEVNULL) as child:
+            while child.poll() is None and _places(robot.key) < least:
+                pass
+            child.kill()
+    answer = robot.seal(path, more=("--window", "40ms"))
+    (item,) = answer["items"]
+    assert (item["status"], item["messages"], item["conditions"]) == ("sealed", len(samples), [])
+    proof = decode((robot.folder / "run.mcap.evidence").read_bytes())
+    assert sorted(row.log_time for each in proof.segments for _, row in each.rows()) == [each.log_time for each in samples]
+    assert [each.number for each in proof.segments] == list(range(len(proof.segments)))
+
+
+def test_a_recording_is_followed_to_its_end(robot: Robot) -> None:
+    """--follow seals what is being written; when the writer ends the file, the proof is in it."""
+    path, samples = robot.folder / "live.mcap", list(recordings.frames(75, 32, 24))
+    path.touch()
+
+    def write() -> None:
+        with path.open("wb") as file:
+            for part in recordings.growing(file, samples, chunk_size=20_000):
+                del part
+                file.flush()
+
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(write)
+        answer = robot.seal(path, more=("--follow",))
+        written.result()
+    assert (answer["counts"], answer["items"][0]["messages"]) == ({"sealed": 1}, len(samples))
+    assert read(path) == samples
+    assert len(recordings.attachments(path)) == 1
+
+
+def test_a_recorder_that_is_stopped_leaves_what_it_recorded_provable(robot: Robot) -> None:
+    """SIGTERM ends --follow: every message so far is signed, logged and proven, though the file has no end."""
+    path, samples = robot.folder / "live.mcap", list(recordings.frames(75, 32, 24))
+    with path.open("wb") as file:
+        parts = recordings.growing(file, samples, chunk_size=20_000)
+        for _ in range(70):
+            next(parts)
+        file.flush()
+        words = ("mcap", "seal", path, "--key", robot.key, "--follow", "--server", robot.live.address)
+        with subprocess.Popen([sys.executable, "-m", "platemark", *map(str, words)], stdout=subprocess.DEVNULL) as child:
+            while child.poll() is None and _places(robot.key) < 2:
+                pass
+            child.terminate()
+        assert child.returncode == 0
+    proof = decode((robot.folder / "live.mcap.evidence").read_bytes())
+    assert sum(each.count for each in proof.segments) > 30
+
+
+def _places(key: Path) -> int:
+    """How many places of the key's chain are used up."""
+    state = key.with_name(f"{key.name}.state")
+    return int(json.loads(state.read_text())["seq"]) if state.exists() else 0

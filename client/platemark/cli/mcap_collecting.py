@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from platemark import files
 from platemark.cli import output
 from platemark.cli.connect import Connection
-from platemark.cli.mcap_opening import is_mcap
+from platemark.cli.mcap_opening import is_mcap, is_recording, open_recording, schemas_of
 from platemark.cli.mcap_sealing import Sealed, require_sound
 from platemark.errors import RecordingError
 from platemark.files import FileError
@@ -17,6 +18,9 @@ from platemark.recording.proof import RecordingProof
 from platemark.robot.journal import SegmentJournal
 from platemark.sealing.placing import Place, embed
 from platemark.sealing.proving import identity, locate, prove
+
+if TYPE_CHECKING:
+    from platemark.robot.model import KeptSegment
 
 __all__ = ["Collector"]
 
@@ -69,7 +73,7 @@ class Collector:
             located = locate(client, segments, step)
             logged = [each for each in segments if identity(each) in located]
             if logged:
-                proof = prove(client, recording, logged, located, step)
+                proof = prove(client, recording, logged, located, step, schemas=self._schemas(logged))
         if proof is not None:
             require_sound(proof, self.connection)
             files.replace(target, proof.to_bytes())
@@ -97,3 +101,10 @@ class Collector:
             ),
             proof,
         )
+
+    def _schemas(self, segments: Sequence[KeptSegment]) -> list[bytes]:
+        """Of the recording that is at hand, if one is: a journal has only digests."""
+        path = self.into or self.path
+        if not path.exists() or (path.is_dir() and not (path / "metadata.yaml").exists()) or not is_recording(path):
+            return []
+        return schemas_of(open_recording(path), {each.segment.channel.schema for each in segments})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,10 @@ from platemark.errors import RecordingError
 from platemark.files import FileError
 
 if TYPE_CHECKING:
-    from platemark.recording.model import Source
+    from platemark.capture.mcap import McapSource
+    from platemark.capture.rosbag import BagSource
 
-__all__ = ["MCAP", "is_mcap", "is_recording", "open_recording"]
+__all__ = ["MCAP", "is_mcap", "is_recording", "open_recording", "schemas_of"]
 
 MCAP = b"\x89MCAP0\r\n"
 _SQLITE = b"SQLite format 3\0"
@@ -27,7 +29,7 @@ def is_recording(path: Path) -> bool:
     return path.is_dir() or _head(path).startswith((MCAP, _SQLITE))
 
 
-def open_recording(path: Path) -> Source:
+def open_recording(path: Path) -> McapSource | BagSource:
     """The recording at `path`. Raises FileError, RecordingError, DecoderMissingError."""
     if path.is_dir() or _head(path).startswith(_SQLITE):
         from platemark.capture.rosbag import open_bag
@@ -38,6 +40,18 @@ def open_recording(path: Path) -> Source:
     from platemark.capture.mcap import open_mcap
 
     return open_mcap(path)
+
+
+def schemas_of(source: McapSource | BagSource, digests: set[bytes]) -> list[bytes]:
+    """The data of the schemas with these SHA-256 digests, as far as the recording has them. Reads on until it has all."""
+    wanted, found = digests - {hashlib.sha256(b"").digest()}, {}
+    if wanted:
+        for each in source.recorded():
+            if each.channel.schema in wanted:
+                found[each.channel.schema] = each.schema
+                if found.keys() == wanted:
+                    break
+    return list(found.values())
 
 
 def _head(path: Path) -> bytes:

@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING
 
 from platemark.cli import output
 from platemark.cli.connect import Connection
-from platemark.cli.mcap_opening import is_mcap, open_recording
+from platemark.cli.mcap_opening import MCAP, is_mcap, open_recording, schemas_of
 from platemark.cli.sending import original, sending
 from platemark.cli.stopping import told_to_stop
 from platemark.errors import EvidenceError, FormatError, PlatemarkError, RecordingError
 from platemark.files import FileError
+from platemark.recording import judging
 from platemark.sealing.placing import Place, embed
 from platemark.sealing.proving import identity, locate, prove
 from platemark.sealing.signing import Signing
 from platemark.spool import Spool, State
-from platemark.verdict import EVIDENCE_INVALID
-from platemark.verify import verify
 
 if TYPE_CHECKING:
     from platemark.chain import Chain
@@ -106,16 +105,17 @@ class Sealer:
         if not is_mcap(path):
             raise RecordingError(path, "--follow reads MCAP files alone; seal others when they are whole")
         stop = threading.Event()
-        with self._working(place) as (spool, signing), told_to_stop(stop), self._sending(spool):
+        with self._working(place) as (spool, signing), told_to_stop(stop):
 
             def wait() -> bool:
                 signing.due(time.monotonic_ns())
                 return not stop.wait(_LOOK)
 
             source = tail(path, wait=wait)
-            signing.take(source)
-            cut = stop.is_set()
-            signing.end(whole=not cut)
+            with self._sending(spool):
+                signing.take(source)
+                cut = stop.is_set()
+                signing.end(whole=not cut)
             for fault in [] if cut else source.faults:
                 output.note(f"{path}: {fault.where}: {fault.reason}")
             whole = not cut and not source.faults and _is_closed(path, stop)
@@ -195,7 +195,9 @@ class Sealer:
         if refused is not None:
             return _told(place, "refused", signing.recording, segments, reason=refused)
         with self.connection.open() as client:
-            proof = proof_of(client, self.connection, signing.recording, segments)
+            wanted = {each.segment.channel.schema for each in segments}
+            schemas = schemas_of(open_recording(place.recording), wanted)
+            proof = proof_of(client, self.connection, signing.recording, segments, schemas=schemas)
         place.keep(proof)
         if into:
             embed(place.recording, place.target, [proof])
@@ -233,7 +235,12 @@ class Sealer:
 
 
 def proof_of(
-    client: LedgerClient, connection: Connection, recording: bytes, segments: Sequence[KeptSegment]
+    client: LedgerClient,
+    connection: Connection,
+    recording: bytes,
+    segments: Sequence[KeptSegment],
+    *,
+    schemas: Sequence[bytes],
 ) -> RecordingProof:
     """The proof of segments that are all logged, checked before anybody keeps it. Raises EvidenceError, RpcError."""
     with output.progress("proving", 2 * len(segments)) as step:
@@ -241,18 +248,17 @@ def proof_of(
         missing = sum(identity(each) not in located for each in segments)
         if missing:
             raise PlatemarkError(f"{missing} of {len(segments)} segments are not in the ledger at {connection.server}")
-        proof = prove(client, recording, segments, located, step)
+        proof = prove(client, recording, segments, located, step, schemas=schemas)
     require_sound(proof, connection)
     return proof
 
 
 def require_sound(proof: RecordingProof, connection: Connection) -> None:
     """Refuse what nobody could ever verify. Raises EvidenceError."""
-    moment = time.time_ns()
-    for each in proof.segments:
-        verdict = verify(proof.evidence_of(each), trust=connection.trusted, image=None, at=moment)
-        if verdict.result == EVIDENCE_INVALID:
-            raise EvidenceError("evidence", f"what the ledger sent does not verify and was not kept: {verdict.reason}")
+    judged = judging.judge(proof, trust=connection.trusted, at=time.time_ns())
+    for each in judged.segments:
+        if each.invalid:
+            raise EvidenceError("evidence", f"what the ledger sent does not verify and was not kept: {each.fault}")
 
 
 def _sound(source: Source) -> Iterator[Message]:
@@ -290,8 +296,6 @@ def _told(
 
 def _is_closed(path: Path, stop: threading.Event) -> bool:
     """Whether the writer has ended the file, which comes a moment after its last message."""
-    from platemark.cli.mcap_opening import MCAP
-
     deadline = time.monotonic() + _CLOSING
     while time.monotonic() < deadline:
         with path.open("rb") as file:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from platemark import cose, tlog_proof
 from platemark.evidence import CONDITIONS
-from platemark.recording.proof import ProvenSegment, RecordingProof
+from platemark.recording.proof import RecordingProof
+from platemark.recording.segments import ProvenSegment
 from platemark.rpc import NotFoundError
 
 if TYPE_CHECKING:
@@ -56,9 +57,18 @@ def locate(client: LedgerClient, segments: Sequence[KeptSegment], step: Step) ->
 
 
 def prove(
-    client: LedgerClient, recording: bytes, segments: Sequence[KeptSegment], located: Mapping[bytes, Located], step: Step
+    client: LedgerClient,
+    recording: bytes,
+    segments: Sequence[KeptSegment],
+    located: Mapping[bytes, Located],
+    step: Step,
+    *,
+    schemas: Iterable[bytes] = (),
 ) -> RecordingProof:
-    """The proof of these segments of one recording, at least one, each of which `located` has. Raises RpcError."""
+    """The proof of these segments of one recording, at least one, each of which `located` has. Raises RpcError.
+
+    `schemas`: data of schemas that the channels name, so that another text of the same definition can be compared.
+    """
     places = [located[identity(each)] for each in segments]
     evidence = client.evidence(index=max(place.index for place in places)).content
     size = tlog_proof.parse(evidence.record.proof).checkpoint.checkpoint.size
@@ -78,7 +88,7 @@ def prove(
         for each, place, hashes in zip(segments, places, _side_by_side(path, places, step), strict=True)
     ]
     proven.sort(key=lambda each: each.place)
-    return RecordingProof(recording=recording, evidence=evidence.to_bytes(), segments=tuple(proven))
+    return RecordingProof(recording=recording, evidence=evidence.to_bytes(), segments=tuple(proven), schemas=tuple(sorted(set(schemas))))
 
 
 def _side_by_side(call: Callable[[_Given], _Made], items: Sequence[_Given], step: Step) -> list[_Made]:
