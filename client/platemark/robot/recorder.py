@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 from platemark.errors import PlatemarkError, SegmentError
-from platemark.robot.intake import MEMORY, Intake, check_digest
+from platemark.robot.intake import MEMORY, Data, Intake, check_digest
 from platemark.robot.journal import SegmentJournal
 from platemark.robot.keeping import Keeping
 from platemark.robot.line import SegmentLine
@@ -113,7 +113,7 @@ class Recorder:
         )
         return self._declare(declared)
 
-    def observe(self, topic: str | Channel, data: Buffer, *, log_time: int, publish_time: int | None = None) -> bool:
+    def observe(self, topic: str | Channel, data: Data, *, log_time: int, publish_time: int | None = None) -> bool:
         """Take a message: its data as published, in any buffer of contiguous bytes; hashed before this returns, never copied.
 
         `topic` is one that was declared, or a Channel. Times are Unix ns; `publish_time` is `log_time` where there is no other.
@@ -121,8 +121,9 @@ class Recorder:
         0..2^63 - 1, data that is no such buffer; RuntimeError: closed.
         """
         try:
-            digest = hashlib.sha256(data).digest()
-            size = len(data) if type(data) is bytes else memoryview(data).nbytes
+            buffer = cast("Buffer", data)
+            digest = hashlib.sha256(buffer).digest()
+            size = memoryview(buffer).nbytes
         except (TypeError, ValueError, BufferError) as error:
             raise SegmentError("data", f"not a buffer of contiguous bytes: {error}") from None
         channel = self._channels.get(topic) if type(topic) is str else None
