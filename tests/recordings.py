@@ -39,7 +39,8 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 __all__ = [
     "CAMERA_INFO", "COMPRESSED", "IMAGE", "IMU", "START", "VIDEO", "Attached", "Kind", "Sample", "altered", "attachments",
     "bayer", "camera_infos", "cameras", "clip", "compressed", "convert", "data_spans", "depth", "dropped", "duplicated", "flip",
-    "frames", "growing", "image", "imus", "inserted", "interleaved", "merge", "mixed", "moved", "packets", "pixels", "read", "read_bag",
+    "frames", "growing", "image",
+    "imus", "inserted", "interleaved", "merge", "mixed", "moved", "packets", "pixels", "read", "read_bag",
     "read_mcap", "recompress", "swapped", "write_bag", "write_mcap",
 ]  # fmt: skip
 
@@ -64,8 +65,10 @@ def write_mcap(
 ) -> Path:  # fmt: skip
     """A file by mcap's own writer, one channel for each topic and type."""
     with path.open("wb") as file:
-        options = {"compression": compression, "chunk_size": chunk_size, "chunked": chunked, "crcs": crcs}
-        for _ in growing(file, samples, attached=attached, **options):
+        written = growing(
+            file, samples, compression=compression, chunk_size=chunk_size, chunked=chunked, crcs=crcs, attached=attached
+        )
+        for _ in written:
             pass
     return path
 

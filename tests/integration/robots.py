@@ -46,7 +46,19 @@ class Robot:
         """A key, known to the ledger."""
         assert platemark("keygen", self.key).code == 0
         registrar = self.live.place.directory / "offline" / "registrar.key"
-        ran = self.run("enrol", "--key", self.key, "--device", self.device, "--role", "sensor", "--registrar", registrar, "--not-before", "2026-01-01")
+        ran = self.run(
+            "enrol",
+            "--key",
+            self.key,
+            "--device",
+            self.device,
+            "--role",
+            "sensor",
+            "--registrar",
+            registrar,
+            "--not-before",
+            "2026-01-01",
+        )
         assert (ran.code, ran.err) == (0, "")
         return self
 

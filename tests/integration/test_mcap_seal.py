@@ -105,7 +105,9 @@ def test_a_killed_seal_goes_on(robot: Robot) -> None:
     path = write_mcap(robot.folder / "run.mcap", samples)
     words = ("mcap", "seal", path, "--key", robot.key, "--window", "40ms", "--server", robot.live.address)
     for least in (3, 20):
-        with subprocess.Popen([sys.executable, "-m", "platemark", *map(str, words)], stdout=subprocess.DEVNULL) as child:
+        with subprocess.Popen(
+            [sys.executable, "-m", "platemark", *map(str, words)], stdout=subprocess.DEVNULL
+        ) as child:
             while child.poll() is None and _places(robot.key) < least:
                 pass
             child.kill()
@@ -113,7 +115,9 @@ def test_a_killed_seal_goes_on(robot: Robot) -> None:
     (item,) = answer["items"]
     assert (item["status"], item["messages"], item["conditions"]) == ("sealed", len(samples), [])
     proof = decode((robot.folder / "run.mcap.evidence").read_bytes())
-    assert sorted(row.log_time for each in proof.segments for _, row in each.rows()) == [each.log_time for each in samples]
+    assert sorted(row.log_time for each in proof.segments for _, row in each.rows()) == [
+        each.log_time for each in samples
+    ]
     assert [each.number for each in proof.segments] == list(range(len(proof.segments)))
 
 
@@ -146,7 +150,9 @@ def test_a_recorder_that_is_stopped_leaves_what_it_recorded_provable(robot: Robo
             next(parts)
         file.flush()
         words = ("mcap", "seal", path, "--key", robot.key, "--follow", "--server", robot.live.address)
-        with subprocess.Popen([sys.executable, "-m", "platemark", *map(str, words)], stdout=subprocess.DEVNULL) as child:
+        with subprocess.Popen(
+            [sys.executable, "-m", "platemark", *map(str, words)], stdout=subprocess.DEVNULL
+        ) as child:
             while child.poll() is None and _places(robot.key) < 2:
                 pass
             child.terminate()

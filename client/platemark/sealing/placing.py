@@ -19,7 +19,7 @@ METADATA = "platemark.segments"
 
 @dataclass(frozen=True)
 class Place:
-    """A recording (an MCAP file, a rosbag2 folder, a .db3 file) and what belongs to it, in the directory `out` if there is one."""
+    """A recording (MCAP file, rosbag2 folder, .db3 file) and what belongs to it, in the directory `out` if there is one."""
 
     recording: Path
     out: Path | None = None

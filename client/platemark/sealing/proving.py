@@ -88,7 +88,9 @@ def prove(
         for each, place, hashes in zip(segments, places, _side_by_side(path, places, step), strict=True)
     ]
     proven.sort(key=lambda each: each.place)
-    return RecordingProof(recording=recording, evidence=evidence.to_bytes(), segments=tuple(proven), schemas=tuple(sorted(set(schemas))))
+    return RecordingProof(
+        recording=recording, evidence=evidence.to_bytes(), segments=tuple(proven), schemas=tuple(sorted(set(schemas)))
+    )
 
 
 def _side_by_side(call: Callable[[_Given], _Made], items: Sequence[_Given], step: Step) -> list[_Made]:

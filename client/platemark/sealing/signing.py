@@ -145,7 +145,9 @@ class Signing:
             return
         if self._file is None:
             channel = closed[0].channel
-            raise RecordingError(self._path, f"has grown on {channel.topic} since everything was signed; seal it anew (--force)")
+            raise RecordingError(
+                self._path, f"has grown on {channel.topic} since everything was signed; seal it anew (--force)"
+            )
         ended = [replace(each, number=each.number + self._numbers[each.channel.topic]) for each in closed]
         self._line.add(self._file, self._file.append(ended, self._clock))
         self._line.step()
