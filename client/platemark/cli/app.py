@@ -25,6 +25,7 @@ from platemark.cli import (
     gateway,
     inspection,
     keygen,
+    mcap,
     monitor,
     output,
     policy,
@@ -115,6 +116,7 @@ _GROUPS: dict[str, tuple[Mapping[str, Callable[..., None]], str]] = {
     "spool": (spool.COMMANDS, spool.HELP),
     "vault": (vault.COMMANDS, vault.HELP),
     "dicom": (dicom.COMMANDS, dicom.HELP),
+    "mcap": (mcap.COMMANDS, mcap.HELP),
     "c2pa": (c2pa.COMMANDS, c2pa.HELP),
 }
 for _name, (_commands, _text) in _GROUPS.items():
