@@ -1,7 +1,7 @@
 """How many statements were logged with each condition: what an alarm watches, so that nobody has to list the log to see a fork.
 
-Counted in the transaction that logs the statement, so a crash or a second worker neither loses one nor counts it twice. A ledger of
-an earlier release begins to count at the first statement with a condition that this one logs.
+Counted in the transaction that logs the statement, so a crash or a second worker neither loses one nor counts it twice. A
+ledger of an earlier release begins to count at the first statement with a condition that this one logs.
 """
 
 from __future__ import annotations
