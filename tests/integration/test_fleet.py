@@ -1,4 +1,4 @@
-"""Forty devices that stream segments into one ledger: everything once, in order, whoever their neighbour is, in bounded memory."""
+"""Forty devices stream segments into one ledger: everything once, in order, whoever their neighbour is, in bounded memory."""
 
 from __future__ import annotations
 
