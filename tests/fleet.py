@@ -27,6 +27,7 @@ from platemark.v1 import ledger_pb2_grpc
 __all__ = ["NEIGHBOURS", "Device", "Seen", "Signed", "device", "drive", "jain", "neighbour", "sign"]
 
 _WINDOW = 16
+_PAUSE = 0.05
 _ELSEWHERE = "127.0.0.9"
 _OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 _FRAMES = range(30, 181, 15)  # rows of a segment: a second at 30 frames a second, up to six
@@ -52,11 +53,23 @@ class Device:
 
 @dataclass
 class Seen:
-    """What one device saw: seconds from when each segment was due to its answer, its index, and when it was answered."""
+    """What one device saw: seconds from when each segment was due to its answer, its index, and when it was answered.
+
+    `reopened`: how often the ledger ended its stream. `moved`: an answer came.
+    """
 
     delays: list[float] = field(default_factory=list)
     indices: list[int] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
+    reopened: int = 0
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __getstate__(self) -> tuple[list[float], list[int], list[float], int]:
+        """Without the event, which is of one loop."""
+        return self.delays, self.indices, self.times, self.reopened
+
+    def __setstate__(self, state: tuple[list[float], list[int], list[float], int]) -> None:
+        self.delays, self.indices, self.times, self.reopened = state
 
 
 def device(number: int) -> Writer:
@@ -121,45 +134,67 @@ async def drive(
 
 
 async def _device(address: str, device: Device, connected: asyncio.Semaphore, gate: asyncio.Event) -> Seen:
-    seen, due = Seen(), []
-    room = asyncio.Semaphore(_WINDOW)
+    """As `platemark spool send` does it: a stream that the ledger ends is opened anew, and what was not answered sent again."""
+    seen, due = Seen(), list[float]()
     async with grpc.aio.insecure_channel(address, options=_OWN_CONNECTION) as channel:
         await channel.channel_ready()
-        call = cast("Any", ledger_pb2_grpc.LedgerStub(channel)).AppendStream()
+        stub = cast("Any", ledger_pb2_grpc.LedgerStub(channel))
         connected.release()
         await gate.wait()
         began = time.monotonic() + device.phase
-
-        async def send() -> None:
-            for place, segment in enumerate(device.segments):
-                wanted = began + place * device.period
-                if device.period:
-                    await asyncio.sleep(wanted - time.monotonic())
-                await room.acquire()
-                due.append(wanted if device.period else time.monotonic())
-                await call.write(pb.AppendRequest(statements=[segment.raw]))
-            await call.done_writing()
-
-        sending = asyncio.create_task(send())
-        try:
-            for place, segment in enumerate(device.segments):
-                reply = await call.read()
-                assert reply is not grpc.aio.EOF, (place, await call.code(), await call.details())
-                now = time.monotonic()
-                (outcome,) = reply.outcomes
-                assert outcome.HasField("logged"), outcome
-                assert outcome.logged.statement.id == segment.id
-                assert not outcome.logged.duplicate
-                seen.delays.append(now - due[place])
-                seen.times.append(now)
-                seen.indices.append(outcome.logged.statement.index)
-                room.release()
-            await sending
-            assert await call.read() is grpc.aio.EOF
-            assert await call.code() is grpc.StatusCode.OK
-        finally:
-            sending.cancel()
+        while len(seen.indices) < len(device.segments):
+            call = stub.AppendStream()
+            sending = asyncio.create_task(_send(call, device, due, began, seen))
+            try:
+                await _receive(call, device, due, seen)
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                if await call.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL}:
+                    raise
+                seen.reopened += 1
+                await asyncio.sleep(_PAUSE)
+            finally:
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
+                call.cancel()
     return seen
+
+
+async def _send(call: Any, device: Device, due: list[float], began: float, seen: Seen) -> None:
+    first = len(seen.indices)
+    with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the reader learns why
+        for place in range(first, len(device.segments)):
+            wanted = began + place * device.period
+            if device.period:
+                await asyncio.sleep(wanted - time.monotonic())
+            while place - len(seen.indices) >= _WINDOW:
+                seen.moved.clear()
+                await seen.moved.wait()
+            if place == len(due):
+                due.append(wanted if device.period else time.monotonic())
+            await call.write(pb.AppendRequest(statements=[device.segments[place].raw]))
+        await call.done_writing()
+
+
+async def _receive(call: Any, device: Device, due: Sequence[float], seen: Seen) -> None:
+    while len(seen.indices) < len(device.segments):
+        place = len(seen.indices)
+        reply = await call.read()
+        if reply is grpc.aio.EOF:
+            break
+        now = time.monotonic()
+        (outcome,) = reply.outcomes
+        assert outcome.HasField("logged"), outcome
+        assert outcome.logged.statement.id == device.segments[place].id
+        assert not outcome.logged.duplicate or seen.reopened
+        seen.delays.append(now - due[place])
+        seen.times.append(now)
+        seen.indices.append(outcome.logged.statement.index)
+        seen.moved.set()
+    if len(seen.indices) == len(device.segments):
+        assert await call.read() is grpc.aio.EOF
+    code = await call.code()
+    if code is not grpc.StatusCode.OK:
+        raise asyncio.InvalidStateError(code)
 
 
 def jain(values: Sequence[float]) -> float:

@@ -146,7 +146,7 @@ def enrolled(place: Place, directory: Path) -> Robot:
     return Robot(place, directory, port)
 
 
-@pytest.mark.timeout(180)  # twenty seconds on a machine that has nothing else to do
+@pytest.mark.timeout(0 if SOAK else 180)  # twelve seconds on a machine that has nothing else to do
 def test_what_was_kept_is_logged_once_and_in_order(place: Place, tmp_path: Path) -> None:
     """Whatever is killed whenever: nothing kept is lost or doubled, no gap, no fork, and every frame of it can be proven."""
     chance = random.Random(5)
