@@ -65,8 +65,9 @@ class Turns:
             if asking.given.done() and not asking.given.cancelled():
                 self.give(count)
             else:
-                self._asking.remove(asking)
-                heapq.heapify(self._asking)
+                if asking in self._asking:  # else somebody was served in between, and passed over it
+                    self._asking.remove(asking)
+                    heapq.heapify(self._asking)
                 self._serve()
             raise
 
@@ -77,7 +78,13 @@ class Turns:
 
     def _serve(self) -> None:
         # Whoever is first waits until there is room for all it asks for: otherwise small ones would pass it for ever.
-        while self._asking and self._asking[0].count <= self._left:
+        while self._asking:
+            if self._asking[0].given.cancelled():
+                # Cancelled in this very turn of the loop: its caller has not run since, and gets no room.
+                heapq.heappop(self._asking)
+                continue
+            if self._asking[0].count > self._left:
+                return
             asking = heapq.heappop(self._asking)
             self._left -= asking.count
             self._clock = max(self._clock, asking.start)
