@@ -246,7 +246,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def _deaf(address: str, raws: Sequence[bytes], begun: Callable[[], None]) -> None:
-    """Sends on 32 streams what it may, and never reads an answer."""
+    """Sends on 16 streams what it may, and never reads an answer."""
 
     async def one() -> None:
         while True:
@@ -256,7 +256,7 @@ async def _deaf(address: str, raws: Sequence[bytes], begun: Callable[[], None]) 
                     while True:
                         await call.write(pb.AppendRequest(statements=raws[:64]))
 
-    await asyncio.gather(*(one() for _ in range(32)))
+    await asyncio.gather(*(one() for _ in range(16)))
 
 
 async def _flood(address: str, raws: Sequence[bytes], begun: Callable[[], None]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from platemark_ledger.turns import Lane, Turns
 
 
-@pytest.mark.parametrize(("which", "served_first"), product((0, 1, 2), (False, True)))
+@pytest.mark.parametrize(("which", "served_first"), list(product((0, 1, 2), (False, True))))
 def test_a_stream_that_goes_away_in_the_same_moment_takes_no_room_along(which: int, *, served_first: bool) -> None:
     """Cancelled before or after room came free in one turn of the event loop: the others are served, and no room is lost."""
 
