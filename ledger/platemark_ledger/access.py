@@ -61,6 +61,7 @@ class Rule:
 # the log's keys alone. By id: whoever has neither the id nor the digest learns nothing about any image.
 RULES: Mapping[str, Rule] = {
     "Append": Rule(Role.WRITER),
+    "AppendStream": Rule(Role.WRITER),
     "Lookup": Rule(Role.READER, recorded=True),
     "GetStatement": Rule(Role.READER, recorded=True),
     "GetStatement index 0": Rule(Role.PUBLIC),

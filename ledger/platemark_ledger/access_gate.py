@@ -73,6 +73,17 @@ class Gate:
             raise
         return passage
 
+    def caller(self, context: _Context) -> str:
+        """Whom the streams of a call count against: a certificate, else an address without its port.
+
+        Raises CallError: a certificate that cannot be read.
+        """
+        peer = _peer(context.auth_context())
+        if peer is not None:
+            return peer.name or peer.fingerprint
+        address = context.peer()
+        return address if address.startswith("unix:") else address.rpartition(":")[0]
+
     def close(self) -> None:
         """After the last call: what waits to be recorded is."""
         if self._log is not None:

@@ -14,13 +14,14 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
 from platemark_ledger.access_gate import Gate, Passage
+from platemark_ledger.exchanges import Exchange, ExchangeLimits, Exchanges
 from platemark_ledger.status import CallError, Told, classify, to_status
 
 __all__ = ["Boundary"]
@@ -38,13 +39,17 @@ if TYPE_CHECKING:
 class Boundary(grpc.aio.ServerInterceptor):
     """Owned by the event loop of the server. `drain` is for good: a boundary never opens again."""
 
-    def __init__(self, *, max_calls: int, max_streams: int, max_unread: int, gate: Gate) -> None:
+    def __init__(
+        self, *, max_calls: int, max_streams: int, max_unread: int, gate: Gate, exchanges: ExchangeLimits
+    ) -> None:
         self._gate = gate
+        self.exchanges = Exchanges(exchanges)
         self._max_calls = max_calls
         self._max_streams = max_streams
         self._max_unread = max_unread
         self._unread = 0
-        self._calls = 0
+        self._calls = 0  # counted against max_calls
+        self._under_way = 0
         self._streams: Counter[str] = Counter()  # of each method
         self._draining = False
         self._turned_away = 0
@@ -53,12 +58,13 @@ class Boundary(grpc.aio.ServerInterceptor):
 
     @property
     def calls(self) -> int:
-        """Ledger calls under way."""
-        return self._calls
+        """Ledger calls under way, streams among them."""
+        return self._under_way
 
     def drain(self) -> None:
         """From now on ledger calls are refused with UNAVAILABLE; those under way go on."""
         self._draining = True
+        self.exchanges.drain()
 
     @property
     def turned_away(self) -> int:
@@ -80,6 +86,12 @@ class Boundary(grpc.aio.ServerInterceptor):
         if handler is None or not method.startswith(_PREFIX):
             return handler
         # The request is read inside the wrapper, so that bytes that are no message get our answer: gRPC's own is INTERNAL.
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                self._exchanging(handler, method),
+                request_deserializer=None,
+                response_serializer=handler.response_serializer,
+            )
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
                 self._streaming(handler, method),
@@ -134,8 +146,55 @@ class Boundary(grpc.aio.ServerInterceptor):
 
         return call
 
+    def _exchanging(self, handler: _Handler, method: str) -> Callable[[Any, _Context], Awaitable[None]]:
+        answer = cast("Callable[[AsyncIterator[Message], _Context], AsyncGenerator[Any, None]]", handler.stream_stream)
+
+        async def exchange(context: _Context) -> None:
+            with (
+                self._admitted(context, counted=False),
+                self.exchanges.opened(self._gate.caller(context), context) as opened,
+            ):
+                async with (
+                    aclosing(self._requests(handler, method, opened, context)) as requests,
+                    aclosing(answer(requests, context)) as messages,
+                ):
+                    async for message in messages:
+                        await self._write(message, opened, context)
+
+        # A coroutine that reads and writes, not a generator: only so can a read or a write be given up.
+        async def call(_: Any, context: _Context) -> None:
+            try:
+                await exchange(context)
+            except Exception as error:  # noqa: BLE001 - as above
+                self.exchanges.ended(classify(error).reason)
+                await _abort(error, context)
+            self.exchanges.ended("OK")
+
+        return call
+
+    async def _requests(
+        self, handler: _Handler, method: str, opened: Exchange, context: _Context
+    ) -> AsyncGenerator[Message, None]:
+        """Each request of a caller who, at that moment, may make it."""
+        while (raw := await opened.read()) is not None:
+            request = _read(handler, raw)
+            del raw
+            async with self._passage(method, request, context):
+                yield request
+            del request
+
+    async def _write(self, message: Message, opened: Exchange, context: _Context) -> None:
+        try:
+            await opened.write(message)
+        except CallError:
+            # The transport has it until the connection ends; that is the reader's share of what waits for readers.
+            with suppress(CallError):
+                self._keep(message.ByteSize(), context)
+            raise
+
     @contextmanager
-    def _admitted(self, context: _Context) -> Iterator[None]:
+    def _admitted(self, context: _Context, *, counted: bool = True) -> Iterator[None]:
+        """`counted`: it is one of `max_calls`; else it has a bound of its own."""
         if self._draining:
             self._turned_away += 1
             raise CallError("stopped", "the ledger is stopping; send again")
@@ -143,15 +202,17 @@ class Boundary(grpc.aio.ServerInterceptor):
         left = cast("float | None", context.time_remaining())
         if left is not None and left <= 0:
             raise CallError("deadline-passed", "the deadline had passed when the ledger saw the call; nothing was done")
-        if self._calls >= self._max_calls:
+        if counted and self._calls >= self._max_calls:
             raise CallError("overloaded", f"{self._calls} calls are under way already; nothing was done, send again")
-        self._calls += 1
+        self._calls += counted
+        self._under_way += 1
         self._idle.clear()
         try:
             yield
         finally:
-            self._calls -= 1
-            if self._calls == 0:
+            self._calls -= counted
+            self._under_way -= 1
+            if self._under_way == 0:
                 self._idle.set()
 
     @asynccontextmanager

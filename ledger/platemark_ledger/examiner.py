@@ -20,11 +20,21 @@ if TYPE_CHECKING:
     from platemark.statement import Statement
     from platemark_ledger.store import Store
 
-__all__ = ["Call", "Examiner"]
+__all__ = ["Call", "Examiner", "Order"]
 
 _MAX_KEYS = 100_000  # some 60 MB of parsed public keys
 _PIECE = 16  # statements that one thread decodes, and then verifies, at a time
 _Answer = TypeVar("_Answer")
+
+
+class Order:
+    """That calls were made one behind the other by one caller: once one of them has failed, none behind it is considered.
+
+    Without it, what a stream sent behind a failed request would be logged before that request. Owned by the commit thread.
+    """
+
+    def __init__(self) -> None:
+        self.broken = False
 
 
 class Call(Generic[_Answer]):
@@ -34,13 +44,20 @@ class Call(Generic[_Answer]):
     the sequencer's thread once `ready`.
     """
 
-    def __init__(self, raws: Sequence[bytes]) -> None:
+    def __init__(self, raws: Sequence[bytes], order: Order | None = None) -> None:
         self.raws = raws
+        self.order = order
         self.examined: list[Examined | Refusal | None] = [None] * len(raws)
         self.future: Future[_Answer] = Future()
         self.pieces = -(-len(raws) // _PIECE)
         self.references = 0
         self.ready = False
+
+    def fail(self, error: Exception) -> None:
+        """The call comes to nothing, and so does every later one of its order."""
+        if self.order is not None:
+            self.order.broken = True
+        self.future.set_exception(error)
 
     def outcomes(self) -> list[Examined | Refusal]:
         """What the examination found, one per statement."""

@@ -42,7 +42,7 @@ from platemark_ledger.errors import (
     StoppedError,
     StoreError,
 )
-from platemark_ledger.examiner import Call, Examiner
+from platemark_ledger.examiner import Call, Examiner, Order
 from platemark_ledger.refused import RefusedEntry
 from platemark_ledger.registry import Registry, RegistryCache
 from platemark_ledger.signing import sign_checkpoint
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from platemark_ledger.opening import Ledger
     from platemark_ledger.store import WriteTransaction
 
-__all__ = ["MAX_REFERENCES", "Appended", "Logged", "Outcome", "Sequencer"]
+__all__ = ["MAX_REFERENCES", "Appended", "Logged", "Order", "Outcome", "Sequencer"]
 
 _log = logging.getLogger(__name__)
 
@@ -117,20 +117,25 @@ class Sequencer:
         """
         return await asyncio.wrap_future(self.submit(statements))
 
-    def submit(self, statements: Sequence[bytes]) -> Future[Appended]:
-        """As `append`, for threads."""
+    def submit(self, statements: Sequence[bytes], *, order: Order | None = None) -> Future[Appended]:
+        """As `append`, for threads.
+
+        `order`: of a caller that makes a call before the one before it is answered (see Order) and bounds what it has here by
+        itself; `queue` is not for these calls.
+        """
         count = len(statements)
         if not 1 <= count <= self._most_at_once:
             raise RequestError("statements", f"{count} statements, not 1 to {self._most_at_once}")
-        call: Call[Appended] = Call(statements)
+        call: Call[Appended] = Call(statements, order)
         with self._condition:
             if self.failed is not None:
                 raise PoisonedError(self.failed)
             if self._stopping:
                 raise StoppedError("the ledger is stopping")
-            if self._waiting + count > self._most_waiting:
-                raise OverloadedError(f"{self._waiting} statements are waiting")
-            self._waiting += count
+            if order is None:
+                if self._waiting + count > self._most_waiting:
+                    raise OverloadedError(f"{self._waiting} statements are waiting")
+                self._waiting += count
             self._calls.append(call)
             self._examiner.submit(call)
         return call.future
@@ -204,12 +209,14 @@ class Sequencer:
                 if taken and references + call.references > MAX_REFERENCES:
                     break
                 self._calls.popleft()
-                self._waiting -= len(call.raws)
+                self._waiting -= len(call.raws) if call.order is None else 0
                 # From here on a caller can no longer cancel.
                 if call.future.set_running_or_notify_cancel():
-                    if call.references > MAX_REFERENCES:
+                    if call.order is not None and call.order.broken:
+                        call.fail(BatchError("an earlier call of this order failed"))
+                    elif call.references > MAX_REFERENCES:
                         reason = f"they refer to {call.references} statements, more than {MAX_REFERENCES} in one call"
-                        call.future.set_exception(RequestError("statements", reason))
+                        call.fail(RequestError("statements", reason))
                     else:
                         taken.append(call)
                         count += len(call.raws)
@@ -233,7 +240,7 @@ class Sequencer:
             except BatchError as error:
                 _log.warning("a batch failed: %s", error, exc_info=error.__cause__)
                 for call in calls:
-                    call.future.set_exception(BatchError(error.reason))
+                    call.fail(BatchError(error.reason))
         except BaseException as error:
             _abandon(calls, _reason(error))
             raise
@@ -291,7 +298,7 @@ class Sequencer:
                 except ProofError as error:
                     # The roots are sound, so the log is; a row inside it is damaged. Only who asked for it is told.
                     _log.critical("a proof of the ledger's own does not verify: %s", error)
-                    call.future.set_exception(BatchError("the ledger could not prove a statement that it holds"))
+                    call.fail(BatchError("the ledger could not prove a statement that it holds"))
                     continue
                 call.future.set_result(Appended(answered, released))
                 for outcome, raw in zip(answered, call.raws, strict=True):

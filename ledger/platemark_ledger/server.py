@@ -27,6 +27,7 @@ from platemark_ledger import metrics
 from platemark_ledger.access_gate import Gate, open_gate
 from platemark_ledger.board import Board
 from platemark_ledger.boundary import Boundary
+from platemark_ledger.exchanges import ExchangeLimits
 from platemark_ledger.exits import Exit
 from platemark_ledger.keystates import KeyStating
 from platemark_ledger.opening import Ledger, Paths, open_ledger
@@ -235,7 +236,17 @@ async def _grpc(
     reuse_port: bool,
 ) -> AsyncIterator[Running]:
     boundary = Boundary(
-        max_calls=settings.max_calls, max_streams=settings.max_lists, max_unread=settings.max_unread, gate=gate
+        max_calls=settings.max_calls,
+        max_streams=settings.max_lists,
+        max_unread=settings.max_unread,
+        gate=gate,
+        exchanges=ExchangeLimits(
+            most=settings.max_streams,
+            of_one_caller=settings.caller_streams,
+            idle=settings.stream_idle,
+            stall=settings.stream_stall,
+            age=settings.stream_age,
+        ),
     )
     server = grpc.aio.server(interceptors=[boundary], options=_options(settings, reuse_port=reuse_port))
     limits = Limits(
@@ -244,6 +255,8 @@ async def _grpc(
         max_list=settings.max_list,
         list_time=settings.list_time,
         max_waiting=max(1, settings.max_calls // 2),
+        stream_window=settings.stream_window,
+        stream_queue=settings.stream_queue,
     )
     LedgerService(sequencer, Receipts(ledger), board, readers=readers, limits=limits).register(server)
     checker = health.aio.HealthServicer()
@@ -304,7 +317,7 @@ def _options(settings: Settings, *, reuse_port: bool) -> list[tuple[str, int]]:
         # Replies are bounded by the limits on statements; the greatest batch of the greatest statements must come back.
         ("grpc.max_send_message_length", -1),
         # The boundary refuses sooner and says so; this bounds what one connection can make gRPC keep.
-        ("grpc.max_concurrent_streams", settings.max_calls * 2),
+        ("grpc.max_concurrent_streams", settings.max_calls * 2 + settings.caller_streams),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),

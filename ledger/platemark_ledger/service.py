@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
@@ -24,13 +25,14 @@ from platemark.rungs import RUNGS, SHA256, SHA512
 from platemark.v1 import ledger_pb2 as pb
 from platemark.v1 import ledger_pb2_grpc
 from platemark_ledger.anchor import Anchored
+from platemark_ledger.appending import Appending, check_range, checkpoint_message, condition_messages
 from platemark_ledger.board import Board, What
-from platemark_ledger.conditions import Condition
-from platemark_ledger.errors import Refusal, RequestError
+from platemark_ledger.errors import RequestError
 from platemark_ledger.receipts import EvidenceMembers, Proven, Receipts, Record
 from platemark_ledger.records import TimeProof
-from platemark_ledger.sequencer import Appended, Logged, Sequencer
-from platemark_ledger.status import CallError, refusal
+from platemark_ledger.sequencer import Sequencer
+from platemark_ledger.status import CallError
+from platemark_ledger.streaming import Streams
 
 __all__ = ["SERVICE", "LedgerService", "Limits", "evidence_of"]
 
@@ -43,10 +45,6 @@ _LIST_STEP = 256
 # Statement bytes in one page of a lookup: well below the 4 MiB that a gRPC client of any language takes unless told otherwise,
 # paths included. Messages of a listing are as large as `Receipts.listing` lets one step be, about 1 MiB.
 _MESSAGE = 2 * 1024 * 1024
-# Seconds that a caller without a deadline, or with a longer one, waits for witnesses before it is asked to send again.
-_LONGEST_WAIT = 60.0
-# Seconds before its deadline in which a caller is told that there is no quorum: behind it, nobody listens.
-_MARGIN = 0.25
 _WHATS = {
     pb.WHAT_UNSPECIFIED: What.LATEST,
     pb.WHAT_LATEST: What.LATEST,
@@ -64,6 +62,7 @@ class Limits:
     """How much one call may ask for, in statements; `list_time` in seconds of one stream.
 
     `max_waiting` calls may wait for witnesses at once, which leaves room for the others while there is no quorum.
+    `stream_window` statements of one AppendStream may be unanswered, `stream_queue` of all of them wait for a commit.
     """
 
     max_batch: int
@@ -71,6 +70,8 @@ class Limits:
     max_list: int
     list_time: float
     max_waiting: int
+    stream_window: int
+    stream_queue: int
 
 
 class LedgerService(ledger_pb2_grpc.LedgerServicer):
@@ -79,11 +80,14 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
     def __init__(
         self, sequencer: Sequencer, receipts: Receipts, board: Board, *, readers: Executor, limits: Limits
     ) -> None:
-        self._sequencer = sequencer
         self._receipts = receipts
         self._board = board
         self._readers = readers
         self._limits = limits
+        self._appending = Appending(
+            sequencer, receipts, board, read=self._read, max_batch=limits.max_batch, max_waiting=limits.max_waiting
+        )
+        self._streams = Streams(self._appending, window=limits.stream_window, room=limits.stream_queue)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Let the server answer for this ledger."""
@@ -91,11 +95,15 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
 
     async def Append(self, request: pb.AppendRequest, context: _Context) -> pb.AppendResponse:
         """Each statement with its own outcome."""
-        witnessed = self._check_wait(request.wait)
-        _check_range("statements", len(request.statements), least=1, most=self._limits.max_batch)
-        # A caller that goes away must not take a batch with it that others share: the append goes on, unheard.
-        appended = await asyncio.shield(asyncio.wrap_future(self._sequencer.submit(list(request.statements))))
-        return _appended(await self._witnessed(appended, context) if witnessed else appended)
+        return await self._appending.append(request, context)
+
+    async def AppendStream(
+        self, request_iterator: AsyncIterator[pb.AppendRequest], context: _Context
+    ) -> AsyncIterator[pb.AppendResponse]:
+        """One answer per request, in order."""
+        async with aclosing(self._streams.answers(request_iterator, context)) as answers:
+            async for each in answers:
+                yield each
 
     async def Lookup(self, request: pb.LookupRequest, context: _Context) -> pb.LookupResponse:
         """One page of the statements that carry a digest."""
@@ -114,7 +122,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         return pb.LookupResponse(
             statements=[_proven(each) for each in fitting],
             next_index=page.proven[len(fitting)].record.index if cut else page.next,
-            checkpoint=_checkpoint(page.checkpoint),
+            checkpoint=checkpoint_message(page.checkpoint),
         )
 
     async def GetEvidence(self, request: pb.GetEvidenceRequest, context: _Context) -> pb.GetEvidenceResponse:
@@ -123,7 +131,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         content = await self._read(lambda: evidence_of(members).members())
         return pb.GetEvidenceResponse(
             members=[pb.GetEvidenceResponse.Member(name=name, content=content[name]) for name in sorted(content)],
-            checkpoint=_checkpoint(members.checkpoint),
+            checkpoint=checkpoint_message(members.checkpoint),
         )
 
     async def GetStatement(self, request: pb.GetStatementRequest, context: _Context) -> pb.GetStatementResponse:
@@ -132,7 +140,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
             found = await self._read(lambda: self._receipts.by_id(request.id))
         else:
             found = self._receipts.statement(request.index)
-        return pb.GetStatementResponse(statement=_proven(found.proven), checkpoint=_checkpoint(found.checkpoint))
+        return pb.GetStatementResponse(statement=_proven(found.proven), checkpoint=checkpoint_message(found.checkpoint))
 
     async def ListStatements(
         self, request: pb.ListStatementsRequest, context: _Context
@@ -183,25 +191,25 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
             size=proof.size,
             entry=proof.entry,
             path=proof.path,
-            checkpoint=_checkpoint(proof.checkpoint),
+            checkpoint=checkpoint_message(proof.checkpoint),
         )
 
     async def GetConsistencyProof(
         self, request: pb.GetConsistencyProofRequest, context: _Context
     ) -> pb.GetConsistencyProofResponse:
         """The path between two sizes."""
-        _check_range("old_size", request.old_size, least=1)
+        check_range("old_size", request.old_size, least=1)
         proof = self._receipts.consistency(request.old_size, new_size=request.new_size or None)
         return pb.GetConsistencyProofResponse(
             old_size=proof.old_size,
             new_size=proof.new_size,
             path=proof.path,
-            checkpoint=_checkpoint(proof.checkpoint),
+            checkpoint=checkpoint_message(proof.checkpoint),
         )
 
     async def GetCheckpoint(self, request: pb.GetCheckpointRequest, context: _Context) -> pb.GetCheckpointResponse:
         """The newest checkpoint of the kind that is asked for."""
-        return pb.GetCheckpointResponse(checkpoint=_checkpoint(self._board.get(self._what_of(request.what))))
+        return pb.GetCheckpointResponse(checkpoint=checkpoint_message(self._board.get(self._what_of(request.what))))
 
     async def WatchCheckpoints(
         self, request: pb.WatchCheckpointsRequest, context: _Context
@@ -211,7 +219,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         clock = asyncio.get_running_loop().time
         ends, size = clock() + self._limits.list_time, request.above_size
         while (found := await self._board.beyond(size, what, timeout=ends - clock())) is not None:
-            yield pb.WatchCheckpointsResponse(checkpoint=_checkpoint(found))
+            yield pb.WatchCheckpointsResponse(checkpoint=checkpoint_message(found))
             size = found.size
 
     def _what_of(self, what: pb.What.ValueType) -> What:
@@ -221,47 +229,11 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
             raise CallError("no-witnesses", "this ledger has no witnesses, so nothing is witnessed")
         return _WHATS[what]
 
-    def _check_wait(self, wait: pb.Wait.ValueType) -> bool:
-        """Whether witnesses are to be waited for; said before anything is logged."""
-        if wait == pb.WAIT_WITNESSED:
-            if not self._board.witnessed:
-                raise CallError("no-witnesses", "this ledger has no witnesses, so nothing can wait for them")
-            if self._board.waiting >= self._limits.max_waiting:
-                raise CallError(
-                    "overloaded",
-                    f"{self._board.waiting} calls wait for witnesses already; nothing was done, send again",
-                )
-        # proto3 enums are open: a value of a later release arrives as its number.
-        elif wait not in {pb.WAIT_UNSPECIFIED, pb.WAIT_LOGGED}:
-            raise RequestError("wait", f"{wait} is not a value that this ledger knows")
-        return bool(wait == pb.WAIT_WITNESSED)
-
-    async def _witnessed(self, appended: Appended, context: _Context) -> Appended:
-        """The same under a checkpoint with a quorum of witnesses."""
-        indices = [each.index for each in appended.outcomes if isinstance(each, Logged)]
-        if not indices:
-            return appended
-        # None, whatever the stubs say: the caller set no deadline.
-        left = cast("float | None", context.time_remaining())
-        patience = _LONGEST_WAIT if left is None else min(_LONGEST_WAIT, left - min(_MARGIN, left / 4))
-        found = await self._board.beyond(max(indices), What.WITNESSED, timeout=patience, urgent=True)
-        if found is None:
-            raise CallError(
-                "not-witnessed", "the statements are logged, and no quorum of witnesses has cosigned yet; send again"
-            )
-        return await self._read(lambda: self._receipts.under(appended, found))
-
     def _index(self, request: _Selector) -> int:
         return self._receipts.index_of(request.id) if _selected(request) == "id" else request.index
 
     async def _read(self, question: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._readers, question)
-
-
-def _check_range(field: str, value: int, *, least: int, most: int | None = None) -> None:
-    if value < least or (most is not None and value > most):
-        bounds = f"at least {least}" if most is None else f"{least} to {most}"
-        raise RequestError(field, f"{value} is not {bounds}")
 
 
 def _digest_of(request: pb.LookupRequest) -> tuple[str | None, int | None]:
@@ -295,25 +267,6 @@ def _selected(request: _Selector) -> str:
     return which
 
 
-def _appended(appended: Appended) -> pb.AppendResponse:
-    """Filled in place: a message that is given to the constructor of another is copied whole, once at each level."""
-    reply = pb.AppendResponse(checkpoint=_checkpoint(appended.checkpoint))
-    for position, outcome in enumerate(appended.outcomes):
-        message = reply.outcomes.add()
-        if isinstance(outcome, Refusal):
-            message.refused.CopyFrom(refusal(outcome, position))
-            continue
-        message.logged.duplicate = outcome.duplicate
-        logged = message.logged.statement
-        logged.index = outcome.index
-        logged.id = outcome.id
-        logged.statement = outcome.raw
-        logged.received = outcome.received
-        logged.inclusion_path.extend(outcome.path)
-        logged.conditions.extend(_conditions(outcome.conditions))
-    return reply
-
-
 def _messages(items: Sequence[_T], size: Callable[[_T], int]) -> Iterator[Sequence[_T]]:
     """The items in runs of at most _MESSAGE bytes, at least one item each; one empty run when there are none."""
     start = total = 0
@@ -327,7 +280,7 @@ def _messages(items: Sequence[_T], size: Callable[[_T], int]) -> Iterator[Sequen
 
 def _part(records: Sequence[Record], next_index: int | None, checkpoint: Anchored) -> pb.ListStatementsResponse:
     return pb.ListStatementsResponse(
-        statements=[_record(each) for each in records], next_index=next_index, checkpoint=_checkpoint(checkpoint)
+        statements=[_record(each) for each in records], next_index=next_index, checkpoint=checkpoint_message(checkpoint)
     )
 
 
@@ -342,17 +295,9 @@ def _record(record: Record) -> pb.LoggedStatement:
         index=record.index,
         id=record.statement.id,
         statement=record.raw,
-        conditions=_conditions(record.conditions),
+        conditions=condition_messages(record.conditions),
         received=record.received,
     )
-
-
-def _conditions(conditions: Sequence[Condition]) -> list[pb.Condition]:
-    return [pb.Condition(code=each.code, detail=each.detail) for each in conditions]
-
-
-def _checkpoint(anchored: Anchored) -> pb.Checkpoint:
-    return pb.Checkpoint(note=anchored.note)
 
 
 def evidence_of(members: EvidenceMembers) -> bundle.Evidence:

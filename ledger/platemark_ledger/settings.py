@@ -156,6 +156,60 @@ class Settings:
         least=1,
         most=1_000_000,
     )
+    # AppendStream (streaming.py, boundary.py).
+    stream_queue: int = _setting(
+        2048,
+        unit="statements per worker",
+        why="of all streams that wait for a commit at once: one batch being committed and the next. It is beside queue, so that "
+        "Append has room of its own; streams wait for their turn instead of failing.",
+        least=64,
+        most=1_000_000,
+    )
+    stream_window: int = _setting(
+        1024,
+        unit="statements",
+        why="of one stream that may wait for answers before its next request is read. With 4 MiB, and one request more, this is "
+        "what a stream can make the ledger keep.",
+        least=1,
+        most=65536,
+    )
+    max_streams: int = _setting(
+        1024,
+        unit="streams per worker",
+        why="of AppendStream at once, beside max_calls. Further ones get UNAVAILABLE. One that is idle costs some 50 kB.",
+        least=1,
+        most=65536,
+    )
+    caller_streams: int = _setting(
+        16,
+        unit="streams per worker",
+        why="of one caller: a certificate, or an address where callers show none. Set it higher when many devices share an "
+        "address.",
+        least=1,
+        most=65536,
+    )
+    stream_idle: float = _setting(
+        60.0,
+        unit="seconds",
+        why="without a request and with nothing unanswered, after which a stream is ended.",
+        least=0.1,
+        most=3600.0,
+    )
+    stream_stall: float = _setting(
+        20.0,
+        unit="seconds",
+        why="that a client may take to accept an answer before its stream is ended: a slow reader holds what it is owed.",
+        least=0.1,
+        most=600.0,
+    )
+    stream_age: float = _setting(
+        20.0,
+        unit="seconds",
+        why="after which a stream is ended and its client opens another. Keep it under drain, which is what calls have left when "
+        "their connection is of age.",
+        least=0.1,
+        most=3600.0,
+    )
     drain: float = _setting(
         30.0,
         unit="seconds",

@@ -67,6 +67,7 @@ _CODES: dict[str, grpc.StatusCode] = {
     "missing-role": _Code.PERMISSION_DENIED,
     "access-log": _Code.UNAVAILABLE,
     "overloaded": _Code.UNAVAILABLE,
+    "stream-ended": _Code.UNAVAILABLE,
     "stopped": _Code.UNAVAILABLE,
     "batch-failed": _Code.UNAVAILABLE,
     "poisoned": _Code.UNAVAILABLE,

@@ -91,6 +91,36 @@ def test_one_entry_per_key(spool: Spool) -> None:
     assert spool.counts().depth == 1
 
 
+def test_several_are_put_together_or_not_at_all(tmp_path: Path) -> None:
+    """One commit for all of them, first entries for those that are there; without room, or with a bad one, none is new."""
+    raws = [signed(number) for number in range(6)]
+    with Spool(tmp_path / "spool", capacity=4) as spool:
+        kept = spool.put(raws[1])
+        entries = spool.put_many([raws[0], raws[1], raws[2], raws[0]])
+        assert [each.number for each in entries] == [2, 1, 3, 2]
+        assert entries[1] == kept
+        for full in (Full.REFUSE, Full.LENGTHEN):
+            with pytest.raises(SpoolFullError):
+                spool.put_many(raws[3:5], full=full)
+        with pytest.raises(FormatError):
+            spool.put_many([raws[3], b"not a statement"])
+        assert [each.number for each in spool.put_many([raws[2], raws[3], raws[3]])] == [3, 4, 4]
+        assert spool.put_many([]) == []
+        assert [each.raw for each in spool.pending(9)] == [raws[1], raws[0], raws[2], raws[3]]
+
+
+def test_the_room_of_a_spool_is_told(tmp_path: Path) -> None:
+    """Set-aside statements take up room, acknowledged ones do not; a smaller capacity leaves less than nothing."""
+    with Spool(tmp_path / "spool", capacity=4) as spool:
+        first, second, _ = spool.put_many([signed(number) for number in range(3)])
+        spool.acknowledge([(first.id, 0)])
+        spool.set_aside(second.id, "revoked", "no more")
+        room = spool.room()
+        assert (room.unsent, room.capacity, room.left, room.filled) == (2, 4, 2, 0.5)
+    with Spool(tmp_path / "spool", capacity=1) as spool:
+        assert (spool.room().left, spool.room().filled) == (0, 2.0)
+
+
 @pytest.mark.parametrize("raw", [b"", b"not a statement", signed(1)[:-1], signed(1) + b"\0", b"\xd2" + bytes(70_000)])
 def test_what_is_no_statement_is_not_put(spool: Spool, raw: bytes) -> None:
     """Bytes that a ledger could only refuse are refused here, by the field that is wrong, and use up nothing."""

@@ -22,6 +22,7 @@ from platemark.v1 import ledger_pb2_grpc
 SERVICE = "platemark.v1.Ledger"
 RPCS = (
     "Append",
+    "AppendStream",
     "GetCheckpoint",
     "GetConsistencyProof",
     "GetEvidence",
@@ -44,7 +45,7 @@ def test_bytes_that_are_no_message_are_the_callers_fault(live: Live, rpc: str) -
 def test_an_unknown_method_is_unimplemented(live: Live) -> None:
     """RPCs of later releases are told apart from failures."""
     with grpc.insecure_channel(live.address) as channel, pytest.raises(grpc.RpcError) as caught:
-        _call(channel, "AppendStream", b"")
+        _call(channel, "AppendTwice", b"")
     assert said(caught.value).code is grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -130,6 +131,9 @@ def _call(channel: grpc.Channel, rpc: str, raw: bytes) -> list[bytes]:
     if rpc in {"ListStatements", "WatchCheckpoints"}:
         stream: grpc.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(f"/{SERVICE}/{rpc}")
         return list(stream(raw))
+    if rpc == "AppendStream":
+        both: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(f"/{SERVICE}/{rpc}")
+        return list(both(iter([raw])))
     call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/{rpc}")
     return [call(raw)]
 

@@ -53,7 +53,7 @@ def test_a_search_by_id_never_holds_up_the_event_loop(
     """However long it takes, all other callers go on being served."""
     founded = fakes.Founded.at(tmp_path)
     ledger = founded.open()
-    limits = Limits(max_batch=1, max_page=1, max_list=1, list_time=1.0, max_waiting=1)
+    limits = Limits(max_batch=1, max_page=1, max_list=1, list_time=1.0, max_waiting=1, stream_window=1, stream_queue=64)
     with fakes.sequencing(ledger) as sequencer, ThreadPoolExecutor(1, thread_name_prefix="read") as readers:
         receipts = _Noted(ledger)
         seat = Seat(tmp_path / "seat")

@@ -14,6 +14,7 @@ from platemark.rpc.errors import (
     TooLargeError,
     UnavailableError,
     UnreachableError,
+    UnsupportedError,
     Violation,
 )
 from platemark.rpc.model import (
@@ -33,9 +34,11 @@ from platemark.rpc.model import (
     What,
 )
 from platemark.rpc.retry import Retry
+from platemark.rpc.streaming import AppendStream
 from platemark.rpc.trusted import Trusted
 
 __all__ = [
+    "AppendStream",
     "Appended",
     "BadReplyError",
     "Condition",
@@ -61,6 +64,7 @@ __all__ = [
     "Trusted",
     "UnavailableError",
     "UnreachableError",
+    "UnsupportedError",
     "Violation",
     "Wait",
     "What",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import grpc
 
-from platemark.rpc import faults, model, replies
+from platemark.rpc import faults, model, replies, streaming
 from platemark.rpc.channel import open_channel
 from platemark.rpc.errors import BadReplyError
 from platemark.rpc.retry import Retry
@@ -17,7 +18,7 @@ from platemark.v1 import ledger_pb2 as pb
 from platemark.v1 import ledger_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sequence
     from types import TracebackType
 
     from platemark.checkpoint import Checkpoint, SignedCheckpoint
@@ -103,13 +104,34 @@ class LedgerClient:
         """
         sent = tuple(statements)
         request = pb.AppendRequest(statements=sent, wait=_WAITS[wait])
-        reply = await self._call(self._stub.Append, request, timeout)
-        signed = self._open(reply.checkpoint)
-        appended = replies.appended(reply, signed, sent)
-        # When everything was refused, there is nothing that witnesses had to see.
-        if wait is model.Wait.WITNESSED and any(isinstance(each, model.Logged) for each in appended.outcomes):
-            self._trusted.check_witnessed(signed)
-        return appended
+        return self.verified(await self._call(self._stub.Append, request, timeout), sent, wait)
+
+    def open_append_stream(
+        self, *, wait: model.Wait = model.Wait.LOGGED, timeout: float = streaming.TIMEOUT
+    ) -> streaming.AppendStream:
+        """A stream of appends for whoever sends and receives by itself. `timeout`: seconds without an answer."""
+        return streaming.AppendStream(self, wait=wait, request_wait=_WAITS[wait], timeout=timeout)
+
+    async def append_stream(
+        self,
+        batches: AsyncIterable[Sequence[bytes]] | Iterable[Sequence[bytes]],
+        *,
+        wait: model.Wait = model.Wait.LOGGED,
+        ahead: int = streaming.AHEAD,
+        timeout: float = streaming.TIMEOUT,
+    ) -> AsyncGenerator[model.Appended, None]:
+        """As `append` for batch after batch, each with its answer, in order, with up to `ahead` batches on their way.
+
+        The next batch is drawn when there is room for it; drawing may block or wait. A stream that the ledger ends, or that
+        breaks, is opened anew and what is unanswered sent again. When this raises, nothing is known of the batches that have
+        no answer; appending them again is safe. UnsupportedError: the ledger is of an earlier release; use `append`.
+        """
+        async with (
+            self.open_append_stream(wait=wait, timeout=timeout) as stream,
+            aclosing(streaming.appends(stream, batches, ahead)) as answers,
+        ):
+            async for appended in answers:
+                yield appended
 
     async def lookup(
         self,
@@ -206,7 +228,7 @@ class LedgerClient:
                 following = ended
             except grpc.aio.AioRpcError as error:
                 failures += 1
-                await self._pause_or_raise(error, failures, None)
+                await self.pause_or_raise(error, failures, None)
 
     async def inclusion_proof(
         self,
@@ -258,7 +280,7 @@ class LedgerClient:
                     yield signed
             except grpc.aio.AioRpcError as error:
                 failures += 1
-                await self._pause_or_raise(error, failures, None)
+                await self.pause_or_raise(error, failures, None)
 
     async def _call(
         self, method: _Method[_Request_contra, _Reply_co], request: _Request_contra, timeout: float | None
@@ -272,9 +294,24 @@ class LedgerClient:
                 return await method(request, timeout=max(0.0, min(self._attempt_timeout, left)))
             except grpc.aio.AioRpcError as error:
                 failures += 1
-                await self._pause_or_raise(error, failures, deadline - loop.time())
+                await self.pause_or_raise(error, failures, deadline - loop.time())
 
-    async def _pause_or_raise(self, error: grpc.aio.AioRpcError, failures: int, left: float | None) -> None:
+    # For platemark.rpc.streaming.
+
+    def open_stream(self) -> streaming.Call:
+        """A call of AppendStream."""
+        return self._stub.AppendStream()
+
+    def verified(self, reply: pb.AppendResponse, sent: Sequence[bytes], wait: model.Wait) -> model.Appended:
+        """What was appended, when the reply to what was sent verifies. Raises BadReplyError."""
+        signed = self._open(reply.checkpoint)
+        appended = replies.appended(reply, signed, sent)
+        # When everything was refused, there is nothing that witnesses had to see.
+        if wait is model.Wait.WITNESSED and any(isinstance(each, model.Logged) for each in appended.outcomes):
+            self._trusted.check_witnessed(signed)
+        return appended
+
+    async def pause_or_raise(self, error: grpc.aio.AioRpcError, failures: int, left: float | None) -> None:
         """Wait before the next attempt; raise ours when none can help or none fits in the seconds that are left."""
         ours = faults.translate(error, self._target)
         pause = self._retry.pause(failures, self._draw())

@@ -8,6 +8,7 @@ RpcError                    (platemark.errors) the root
 │   ├── NotFoundError       it has no such statement
 │   └── TooLargeError       the message is over a size limit
 ├── LedgerFaultError        the ledger failed or speaks another protocol; its operator's log says more
+│   └── UnsupportedError    it does not know the call: a ledger of an earlier release
 └── BadReplyError           the answer does not verify: treat the ledger as faulty or hostile, and keep the reply
 
 Each is raised `from` the grpc error it stands for, if there was one.
@@ -29,6 +30,7 @@ __all__ = [
     "TooLargeError",
     "UnavailableError",
     "UnreachableError",
+    "UnsupportedError",
     "Violation",
 ]
 
@@ -45,9 +47,16 @@ class Violation:
 
 
 class UnavailableError(RpcError):
-    """The ledger cannot be reached or takes no calls now. The same call may be made again."""
+    """The ledger cannot be reached or takes no calls now. The same call may be made again.
+
+    `info` is its stable code, if it gave one.
+    """
 
     code = "unavailable"
+
+    def __init__(self, reason: str, *, info: str = "") -> None:
+        super().__init__(reason)
+        self.info = info
 
 
 class UnreachableError(UnavailableError):
@@ -96,6 +105,12 @@ class LedgerFaultError(RpcError):
     """The ledger failed inside, or is not a ledger of this protocol."""
 
     code = "ledger-fault"
+
+
+class UnsupportedError(LedgerFaultError):
+    """The ledger does not know the call: it is of an earlier release, or no ledger."""
+
+    code = "unsupported"
 
 
 class BadReplyError(RpcError):

@@ -18,6 +18,7 @@ from platemark.rpc.errors import (
     TooLargeError,
     UnavailableError,
     UnreachableError,
+    UnsupportedError,
     Violation,
 )
 
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
 
     from platemark.errors import RpcError
 
-__all__ = ["may_repeat", "refused", "translate"]
+__all__ = ["BROKEN_WRITE", "may_repeat", "refused", "translate"]
 
 # gRPC's own words; what follows the last colon is the operating system's.
 _CLOSED = ("Socket closed", "Connection reset", "Broken pipe", "EOF")
 _NO_CONNECTION = "failed to connect to all addresses"
+# What grpc.aio itself says of a call that ended while a request was being written.
+BROKEN_WRITE = "Internal error from Core"
 _DETAILS = "grpc-status-details-bin"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _AGAIN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
@@ -50,8 +53,8 @@ def translate(error: AioRpcError, target: str = "the address") -> RpcError:
     code, text = error.code(), error.details() or error.code().name
     # CANCELLED from the other side (our own cancelling raises CancelledError) is how a server's shutdown drops a call that it
     # had not looked at yet.
-    if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
-        return _unavailable(text, target)
+    if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED} or text == BROKEN_WRITE:
+        return _unavailable(text, target, _details(error)[0])
     info, violations = _details(error)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineError(text, info=info)
@@ -63,12 +66,13 @@ def translate(error: AioRpcError, target: str = "the address") -> RpcError:
     if code in _REFUSALS:
         kind = NotFoundError if code is grpc.StatusCode.NOT_FOUND else RefusedError
         return kind(text, info=info, violations=violations)
-    return LedgerFaultError(f"{code.name}: {text}")
+    fault = UnsupportedError if code is grpc.StatusCode.UNIMPLEMENTED else LedgerFaultError
+    return fault(f"{code.name}: {text}")
 
 
-def _unavailable(text: str, target: str) -> UnavailableError:
+def _unavailable(text: str, target: str, info: str) -> UnavailableError:
     if _NO_CONNECTION not in text:
-        return UnavailableError(text)
+        return UnavailableError(text, info=info)
     reason = text.rpartition(": ")[2]
     # A port that wants TLS, or a client certificate, closes the connection of whoever comes without.
     closed = ", and does it want TLS or a client certificate?" if any(each in reason for each in _CLOSED) else "?"

@@ -10,11 +10,11 @@ import functools
 import threading
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
-from platemark.rpc import client
+from platemark.rpc import client, model, streaming
 from platemark.rpc.errors import UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
     from types import TracebackType
     from typing import Any
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from platemark.rpc.retry import Retry
     from platemark.rpc.trusted import Trusted
 
-__all__ = ["LedgerClient"]
+__all__ = ["AppendStream", "LedgerClient"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -79,6 +79,7 @@ class LedgerClient:
             raise
 
     append = _blocking(client.LedgerClient.append)
+    append_stream = _iterating(client.LedgerClient.append_stream)
     lookup = _blocking(client.LedgerClient.lookup)
     lookup_all = _iterating(client.LedgerClient.lookup_all)
     evidence = _blocking(client.LedgerClient.evidence)
@@ -88,6 +89,15 @@ class LedgerClient:
     consistency_proof = _blocking(client.LedgerClient.consistency_proof)
     checkpoint = _blocking(client.LedgerClient.checkpoint)
     watch = _iterating(client.LedgerClient.watch)
+
+    def open_append_stream(
+        self, *, wait: model.Wait = model.Wait.LOGGED, timeout: float = streaming.TIMEOUT
+    ) -> AppendStream:
+        """As platemark.rpc.LedgerClient.open_append_stream, blocking."""
+        return AppendStream(self._run, self._run(self._open_append_stream(wait, timeout)))
+
+    async def _open_append_stream(self, wait: model.Wait, timeout: float) -> streaming.AppendStream:
+        return self._client.open_append_stream(wait=wait, timeout=timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -129,6 +139,44 @@ class LedgerClient:
         finally:
             if not self._closed:
                 self._run(items.aclose())
+
+
+class AppendStream:
+    """As platemark.rpc.AppendStream, blocking. Close it, or use it in a `with`, before its client."""
+
+    def __init__(self, run: Callable[[Coroutine[Any, Any, Any]], Any], stream: streaming.AppendStream) -> None:
+        self._run = run
+        self._stream = stream
+
+    @property
+    def unanswered(self) -> int:
+        """How many batches were sent whose answer has not been received."""
+        return self._stream.unanswered
+
+    def send(self, statements: Sequence[bytes]) -> None:
+        """Put a batch of signed statements, at least one, on its way. Does not wait for the ledger."""
+
+        async def send() -> None:
+            self._stream.send(statements)
+
+        self._run(send())
+
+    def receive(self) -> model.Appended:
+        """The answer to the oldest batch that is unanswered. Raises RpcError; then the stream is over."""
+        appended: model.Appended = self._run(self._stream.receive())
+        return appended
+
+    def close(self) -> None:
+        """End it. Closing twice is fine."""
+        self._run(self._stream.close())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 async def _next(items: AsyncGenerator[_T, None]) -> list[_T]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from platemark.spool.backoff import Backoff
 from platemark.spool.delivery import Cause, Deliver, DeliveryError, Logged, Outcome, Refused
 from platemark.spool.errors import SpoolBusyError, SpoolDamagedError, SpoolError, SpoolFullError
-from platemark.spool.model import Counts, Entry, Full, State
+from platemark.spool.model import Counts, Entry, Full, Room, State
 from platemark.spool.outbox import CAPACITY, DAY_NS, KEEP_NS, Spool
 from platemark.spool.sender import BATCH, Did, Sender, Traffic
 
@@ -29,6 +29,7 @@ __all__ = [
     "Logged",
     "Outcome",
     "Refused",
+    "Room",
     "Sender",
     "Spool",
     "SpoolBusyError",

@@ -22,7 +22,7 @@ from platemark.errors import PlatemarkError
 from platemark.spool.errors import SpoolBusyError, SpoolDamagedError, SpoolError
 from platemark.spool.model import Entry, State
 
-__all__ = ["connect", "entries", "first", "make_directory", "sentences", "sync_log"]
+__all__ = ["connect", "entries", "first", "make_directory", "sentences", "sync_log", "unsent"]
 
 _APPLICATION = 0x504D5350  # "PMSP"
 _VERSION = 1
@@ -128,6 +128,12 @@ def sentences(path: Path) -> Iterator[None]:
         raise _sentence(path, error) from None
     except OSError as error:
         raise SpoolError(f"{path}: {error.strerror or error}") from None
+
+
+def unsent(connection: sqlite3.Connection) -> int:
+    """How many count against the capacity: pending and set aside. Costs the same however many there are."""
+    query = "SELECT sum(entries) FROM tally WHERE state IN ('pending', 'set-aside')"
+    return int(connection.execute(query).fetchone()[0])
 
 
 def first(connection: sqlite3.Connection, identity: bytes, key: str | None) -> Entry | None:

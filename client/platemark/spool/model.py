@@ -5,14 +5,19 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-__all__ = ["Counts", "Entry", "Full", "State"]
+__all__ = ["Counts", "Entry", "Full", "Room", "State"]
 
 
 class Full(enum.Enum):
-    """What `put` does when the spool is full: the owner's choice. Neither ever drops a statement."""
+    """What becomes of new statements when the spool is full: the owner's choice. None ever drops a statement.
+
+    REFUSE: `put` raises. BLOCK: it waits for room. LENGTHEN, for owners of segments: `put` raises, as with REFUSE, and it does
+    not come to that, because the owner looks at `Spool.room()` and makes longer segments instead of more statements.
+    """
 
     REFUSE = "refuse"
     BLOCK = "block"
+    LENGTHEN = "lengthen"
 
 
 class State(enum.StrEnum):
@@ -43,6 +48,24 @@ class Entry:
     index: int | None
     code: str | None
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How full a spool is: `unsent` statements of at most `capacity` that no ledger has taken, pending and set aside."""
+
+    unsent: int
+    capacity: int
+
+    @property
+    def left(self) -> int:
+        """How many more have room."""
+        return max(0, self.capacity - self.unsent)
+
+    @property
+    def filled(self) -> float:
+        """0 when empty, 1 when full; above 1 when the capacity was made smaller."""
+        return self.unsent / self.capacity
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from platemark import statement
 from platemark.locks import FileLock
 from platemark.spool import database
 from platemark.spool.errors import SpoolBusyError, SpoolError, SpoolFullError
-from platemark.spool.model import Counts, Entry, Full, State
+from platemark.spool.model import Counts, Entry, Full, Room, State
 
 __all__ = ["CAPACITY", "DATABASE", "DAY_NS", "KEEP_NS", "Spool"]
 
@@ -33,6 +33,7 @@ _LOCK = "spool.lock"
 _PATIENCE = 30.0  # seconds for a transaction of another process
 _POLL = 0.05  # seconds between two looks for room that another process may have made
 _PRUNED = 2_000  # rows that one transaction removes
+_Item = tuple[bytes, bytes, str | None]  # id, statement, key
 
 
 class Spool:
@@ -83,19 +84,25 @@ class Spool:
         `patience` seconds (None: for ever). Raises FormatError (not one statement, as platemark.statement.decode says),
         SpoolFullError, SpoolError.
         """
-        identity = statement.decode(raw).id
         if key is not None and not key:
             msg = "key: not empty"
             raise ValueError(msg)
-        deadline = None if patience is None else time.monotonic() + patience
-        while True:
-            entry = self._put(identity, raw, key)
-            if entry is not None:
-                return entry
-            if full is Full.REFUSE or (deadline is not None and time.monotonic() >= deadline):
-                raise SpoolFullError(self._full())
-            with self._room:
-                self._room.wait(_POLL)
+        (entry,) = self._put_patiently([(statement.decode(raw).id, raw, key)], full, patience)
+        return entry
+
+    def put_many(
+        self, raws: Sequence[bytes], *, full: Full = Full.REFUSE, patience: float | None = None
+    ) -> list[Entry]:
+        """As `put` for several statements, in this order, for the price of one: all are on disk when this returns.
+
+        When it raises, none is there that was not before. More than `capacity` new ones never have room.
+        """
+        return self._put_patiently([(statement.decode(raw).id, raw, None) for raw in raws], full, patience)
+
+    def room(self) -> Room:
+        """How full it is, for an owner that decides by it what to put; one small read, however many wait."""
+        with self._reading() as connection:
+            return Room(database.unsent(connection), self.capacity)
 
     def get(self, *, id: bytes | None = None, key: str | None = None, number: int | None = None) -> Entry | None:
         """The entry of a statement: by its id, by the key it was put under, or by its number."""
@@ -212,23 +219,38 @@ class Spool:
     ) -> None:
         self.close()
 
-    def _put(self, identity: bytes, raw: bytes, key: str | None) -> Entry | None:
-        """The entry, new or the first one; None when there is no room for a new one."""
+    def _put_patiently(self, items: Sequence[_Item], full: Full, patience: float | None) -> list[Entry]:
+        deadline = None if patience is None else time.monotonic() + patience
+        while True:
+            entries = self._put(items)
+            if entries is not None:
+                return entries
+            if full is not Full.BLOCK or (deadline is not None and time.monotonic() >= deadline):
+                raise SpoolFullError(self._full())
+            with self._room:
+                self._room.wait(_POLL)
+
+    def _put(self, items: Sequence[_Item]) -> list[Entry] | None:
+        """The entries, new or the first ones; None, and nothing was put, when there is no room for the new ones."""
+        entries: list[Entry] = []
         with self._transaction() as connection:
-            first = database.first(connection, identity, key)
-            entry = first or self._insert(connection, identity, raw, key)
-        # Crash before the commit: nothing was put and nobody was told. After it: it is there, told or not; the owner puts it
-        # again under the same id or key and gets this entry.
-        if first is not None:
+            left = self.capacity - database.unsent(connection)
+            known = [database.first(connection, identity, key) for identity, _, key in items]
+            # Those that come twice among the items are counted once.
+            if len({item[0] for item, first in zip(items, known, strict=True) if first is None}) > max(0, left):
+                return None
+            for identity, raw, key in items:
+                first = database.first(connection, identity, key)
+                entries.append(first or self._insert(connection, identity, raw, key))
+        # Crash before the commit: nothing was put and nobody was told. After it: they are there, told or not; the owner puts
+        # them again under the same ids or keys and gets these entries.
+        if any(known):
             # A process that was killed between writing and syncing it may have put it.
             with database.sentences(self.path):
                 database.sync_log(self.path)
-        return entry
+        return entries
 
-    def _insert(self, connection: sqlite3.Connection, identity: bytes, raw: bytes, key: str | None) -> Entry | None:
-        query = "SELECT sum(entries) FROM tally WHERE state IN ('pending', 'set-aside')"
-        if connection.execute(query).fetchone()[0] >= self.capacity:
-            return None
+    def _insert(self, connection: sqlite3.Connection, identity: bytes, raw: bytes, key: str | None) -> Entry:
         put_ns = self.now()
         number = connection.execute(
             "INSERT INTO entry (id, raw, key, put_ns) VALUES (?, ?, ?, ?)", (identity, raw, key, put_ns)

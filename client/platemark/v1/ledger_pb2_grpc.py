@@ -39,6 +39,11 @@ class LedgerStub:
                 request_serializer=platemark_dot_v1_dot_ledger__pb2.AppendRequest.SerializeToString,
                 response_deserializer=platemark_dot_v1_dot_ledger__pb2.AppendResponse.FromString,
                 _registered_method=True)
+        self.AppendStream = channel.stream_stream(
+                '/platemark.v1.Ledger/AppendStream',
+                request_serializer=platemark_dot_v1_dot_ledger__pb2.AppendRequest.SerializeToString,
+                response_deserializer=platemark_dot_v1_dot_ledger__pb2.AppendResponse.FromString,
+                _registered_method=True)
         self.Lookup = channel.unary_unary(
                 '/platemark.v1.Ledger/Lookup',
                 request_serializer=platemark_dot_v1_dot_ledger__pb2.LookupRequest.SerializeToString,
@@ -94,6 +99,35 @@ class LedgerServicer:
         Errors of the call as a whole: INVALID_ARGUMENT (no statement, too many, unknown wait), FAILED_PRECONDITION
         (WAIT_WITNESSED and the ledger has no witnesses), UNAVAILABLE (draining, overloaded or stopped: send again),
         DEADLINE_EXCEEDED (also: WAIT_WITNESSED and no quorum in time), RESOURCE_EXHAUSTED (message too large).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AppendStream(self, request_iterator, context):
+        """Append, over and over in one call: for whoever has more to append than one request takes, or appends all the time.
+
+        ORDER. One response per request, in the order of the requests; what each says is what Append would have answered. Requests
+        may be sent before earlier ones are answered, and their statements are considered in the order of the stream: when a
+        request fails, none that was sent behind it is logged by this stream.
+
+        FLOW. The ledger reads the next request only while less than a window of statements of the stream (default 1024, and 4 MiB)
+        waits for an answer that has been taken; then HTTP/2 flow control holds the client back. A stream is never refused for
+        the length of the queue: it waits for room there, which is given in turn, by statements and not by requests. A client
+        has to read answers while it sends.
+
+        END. With OK when the client has closed its side and every request is answered. Otherwise with an error, after the answers
+        to all requests before the one that it is about: the errors of Append for a request that Append would refuse as a whole;
+        UNAVAILABLE, reason STREAM_ENDED, after a time without any request (default 60 s), at the end of the lifetime of a stream
+        (default 20 s: open another), or when an answer was not taken in time (default 20 s); UNAVAILABLE, reason STOPPED, when
+        the ledger drains. Except for an answer that is not taken, the ledger reads no more in these cases and answers what it has
+        read first, so that a request without an answer was not considered. At the opening: UNAVAILABLE, reason OVERLOADED,
+        when there are too many streams in all or of this caller (its certificate; its address when it has none).
+
+        A BROKEN STREAM. Of requests that were sent and not answered nothing is known: send them again, in their order, in
+        another stream or by Append. Idempotent, as Append is. The role of the caller is looked at again for every request.
+
+        UNIMPLEMENTED: a ledger of an earlier release. Use Append.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -172,6 +206,11 @@ def add_LedgerServicer_to_server(servicer, server):
                     request_deserializer=platemark_dot_v1_dot_ledger__pb2.AppendRequest.FromString,
                     response_serializer=platemark_dot_v1_dot_ledger__pb2.AppendResponse.SerializeToString,
             ),
+            'AppendStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.AppendStream,
+                    request_deserializer=platemark_dot_v1_dot_ledger__pb2.AppendRequest.FromString,
+                    response_serializer=platemark_dot_v1_dot_ledger__pb2.AppendResponse.SerializeToString,
+            ),
             'Lookup': grpc.unary_unary_rpc_method_handler(
                     servicer.Lookup,
                     request_deserializer=platemark_dot_v1_dot_ledger__pb2.LookupRequest.FromString,
@@ -238,6 +277,33 @@ class Ledger:
             request,
             target,
             '/platemark.v1.Ledger/Append',
+            platemark_dot_v1_dot_ledger__pb2.AppendRequest.SerializeToString,
+            platemark_dot_v1_dot_ledger__pb2.AppendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AppendStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/platemark.v1.Ledger/AppendStream',
             platemark_dot_v1_dot_ledger__pb2.AppendRequest.SerializeToString,
             platemark_dot_v1_dot_ledger__pb2.AppendResponse.FromString,
             options,

@@ -60,6 +60,31 @@ class LedgerStub:
     (WAIT_WITNESSED and the ledger has no witnesses), UNAVAILABLE (draining, overloaded or stopped: send again),
     DEADLINE_EXCEEDED (also: WAIT_WITNESSED and no quorum in time), RESOURCE_EXHAUSTED (message too large).
     """
+    AppendStream: _grpc.StreamStreamMultiCallable[_ledger_pb2.AppendRequest, _ledger_pb2.AppendResponse]
+    """Append, over and over in one call: for whoever has more to append than one request takes, or appends all the time.
+
+    ORDER. One response per request, in the order of the requests; what each says is what Append would have answered. Requests
+    may be sent before earlier ones are answered, and their statements are considered in the order of the stream: when a
+    request fails, none that was sent behind it is logged by this stream.
+
+    FLOW. The ledger reads the next request only while less than a window of statements of the stream (default 1024, and 4 MiB)
+    waits for an answer that has been taken; then HTTP/2 flow control holds the client back. A stream is never refused for
+    the length of the queue: it waits for room there, which is given in turn, by statements and not by requests. A client
+    has to read answers while it sends.
+
+    END. With OK when the client has closed its side and every request is answered. Otherwise with an error, after the answers
+    to all requests before the one that it is about: the errors of Append for a request that Append would refuse as a whole;
+    UNAVAILABLE, reason STREAM_ENDED, after a time without any request (default 60 s), at the end of the lifetime of a stream
+    (default 20 s: open another), or when an answer was not taken in time (default 20 s); UNAVAILABLE, reason STOPPED, when
+    the ledger drains. Except for an answer that is not taken, the ledger reads no more in these cases and answers what it has
+    read first, so that a request without an answer was not considered. At the opening: UNAVAILABLE, reason OVERLOADED,
+    when there are too many streams in all or of this caller (its certificate; its address when it has none).
+
+    A BROKEN STREAM. Of requests that were sent and not answered nothing is known: send them again, in their order, in
+    another stream or by Append. Idempotent, as Append is. The role of the caller is looked at again for every request.
+
+    UNIMPLEMENTED: a ledger of an earlier release. Use Append.
+    """
     Lookup: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.LookupRequest, _ledger_pb2.LookupResponse]
     """The statements that carry a digest, earliest first. All of them: where several records exist for one image, a caller
     that walks the pages sees every one. An acknowledged statement is found at once. No match is an empty page, not an error.
@@ -106,6 +131,31 @@ class LedgerAsyncStub(LedgerStub):
     Errors of the call as a whole: INVALID_ARGUMENT (no statement, too many, unknown wait), FAILED_PRECONDITION
     (WAIT_WITNESSED and the ledger has no witnesses), UNAVAILABLE (draining, overloaded or stopped: send again),
     DEADLINE_EXCEEDED (also: WAIT_WITNESSED and no quorum in time), RESOURCE_EXHAUSTED (message too large).
+    """
+    AppendStream: _aio.StreamStreamMultiCallable[_ledger_pb2.AppendRequest, _ledger_pb2.AppendResponse]  # type: ignore[assignment]
+    """Append, over and over in one call: for whoever has more to append than one request takes, or appends all the time.
+
+    ORDER. One response per request, in the order of the requests; what each says is what Append would have answered. Requests
+    may be sent before earlier ones are answered, and their statements are considered in the order of the stream: when a
+    request fails, none that was sent behind it is logged by this stream.
+
+    FLOW. The ledger reads the next request only while less than a window of statements of the stream (default 1024, and 4 MiB)
+    waits for an answer that has been taken; then HTTP/2 flow control holds the client back. A stream is never refused for
+    the length of the queue: it waits for room there, which is given in turn, by statements and not by requests. A client
+    has to read answers while it sends.
+
+    END. With OK when the client has closed its side and every request is answered. Otherwise with an error, after the answers
+    to all requests before the one that it is about: the errors of Append for a request that Append would refuse as a whole;
+    UNAVAILABLE, reason STREAM_ENDED, after a time without any request (default 60 s), at the end of the lifetime of a stream
+    (default 20 s: open another), or when an answer was not taken in time (default 20 s); UNAVAILABLE, reason STOPPED, when
+    the ledger drains. Except for an answer that is not taken, the ledger reads no more in these cases and answers what it has
+    read first, so that a request without an answer was not considered. At the opening: UNAVAILABLE, reason OVERLOADED,
+    when there are too many streams in all or of this caller (its certificate; its address when it has none).
+
+    A BROKEN STREAM. Of requests that were sent and not answered nothing is known: send them again, in their order, in
+    another stream or by Append. Idempotent, as Append is. The role of the caller is looked at again for every request.
+
+    UNIMPLEMENTED: a ledger of an earlier release. Use Append.
     """
     Lookup: _aio.UnaryUnaryMultiCallable[_ledger_pb2.LookupRequest, _ledger_pb2.LookupResponse]  # type: ignore[assignment]
     """The statements that carry a digest, earliest first. All of them: where several records exist for one image, a caller
@@ -156,6 +206,37 @@ class LedgerServicer(metaclass=_abc_1.ABCMeta):
         Errors of the call as a whole: INVALID_ARGUMENT (no statement, too many, unknown wait), FAILED_PRECONDITION
         (WAIT_WITNESSED and the ledger has no witnesses), UNAVAILABLE (draining, overloaded or stopped: send again),
         DEADLINE_EXCEEDED (also: WAIT_WITNESSED and no quorum in time), RESOURCE_EXHAUSTED (message too large).
+        """
+
+    @_abc_1.abstractmethod
+    def AppendStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_ledger_pb2.AppendRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ledger_pb2.AppendResponse], _abc.AsyncIterator[_ledger_pb2.AppendResponse]]:
+        """Append, over and over in one call: for whoever has more to append than one request takes, or appends all the time.
+
+        ORDER. One response per request, in the order of the requests; what each says is what Append would have answered. Requests
+        may be sent before earlier ones are answered, and their statements are considered in the order of the stream: when a
+        request fails, none that was sent behind it is logged by this stream.
+
+        FLOW. The ledger reads the next request only while less than a window of statements of the stream (default 1024, and 4 MiB)
+        waits for an answer that has been taken; then HTTP/2 flow control holds the client back. A stream is never refused for
+        the length of the queue: it waits for room there, which is given in turn, by statements and not by requests. A client
+        has to read answers while it sends.
+
+        END. With OK when the client has closed its side and every request is answered. Otherwise with an error, after the answers
+        to all requests before the one that it is about: the errors of Append for a request that Append would refuse as a whole;
+        UNAVAILABLE, reason STREAM_ENDED, after a time without any request (default 60 s), at the end of the lifetime of a stream
+        (default 20 s: open another), or when an answer was not taken in time (default 20 s); UNAVAILABLE, reason STOPPED, when
+        the ledger drains. Except for an answer that is not taken, the ledger reads no more in these cases and answers what it has
+        read first, so that a request without an answer was not considered. At the opening: UNAVAILABLE, reason OVERLOADED,
+        when there are too many streams in all or of this caller (its certificate; its address when it has none).
+
+        A BROKEN STREAM. Of requests that were sent and not answered nothing is known: send them again, in their order, in
+        another stream or by Append. Idempotent, as Append is. The role of the caller is looked at again for every request.
+
+        UNIMPLEMENTED: a ledger of an earlier release. Use Append.
         """
 
     @_abc_1.abstractmethod
