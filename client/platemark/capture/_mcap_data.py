@@ -45,6 +45,7 @@ _SUMMARY_ONLY = {
     Opcode.SUMMARY_OFFSET,
 }
 _ATTACHMENT_HEAD = 1 << 16
+_MAX_RECORD = 1 << 40
 
 
 class Recorded(NamedTuple):
@@ -95,7 +96,7 @@ class DataSection:
             if opcode == 0 or (at == len(MAGIC)) != (opcode == Opcode.HEADER):
                 self._lost(where, "a header stands first, once, and no record has opcode 0: what follows is not read")
                 return
-            if not self._reach(at + HEAD.size + length):
+            if length > _MAX_RECORD or not self._reach(at + HEAD.size + length):  # whoever follows the file need not wait
                 self._cut(where, opcode, at + HEAD.size)
                 return
             yield opcode, at, length
@@ -187,7 +188,7 @@ class DataSection:
         facts = self._chunk = self.facts.chunks[offset] = ChunkFacts(offset, HEAD.size + length, record)
         where = chunk_name(offset)
         try:
-            self._expand(record.uncompressed_size, offset)
+            self._expand(min(record.uncompressed_size, self._limits.chunk_bytes), offset)
             data = unpack_chunk(record, self._limits.chunk_bytes)
         except NoCodecError as error:
             raise DecoderMissingError(self._path, str(error), extra=error.extra) from None
