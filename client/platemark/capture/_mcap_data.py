@@ -96,7 +96,9 @@ class DataSection:
             if opcode == 0 or (at == len(MAGIC)) != (opcode == Opcode.HEADER):
                 self._lost(where, "a header stands first, once, and no record has opcode 0: what follows is not read")
                 return
-            if length > _MAX_RECORD or not self._reach(at + HEAD.size + length):  # whoever follows the file need not wait
+            if length > _MAX_RECORD or not self._reach(
+                at + HEAD.size + length
+            ):  # whoever follows the file need not wait
                 self._cut(where, opcode, at + HEAD.size)
                 return
             yield opcode, at, length
