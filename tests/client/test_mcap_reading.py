@@ -85,6 +85,24 @@ def test_damaged_chunk(compression: str, tmp_path: Path) -> None:
     assert "from 10 to 15" in fault.reason
 
 
+@pytest.mark.parametrize(
+    "damage", [b"\0", b"\6" + b"\xff" * 8, b"\6" + bytes(7) + b"\x10"], ids=["opcode", "length", "high length"]
+)
+def test_damaged_record_head(damage: bytes, tmp_path: Path) -> None:
+    """Where a record no longer says how long it is, reading goes on at the next chunk that the summary names."""
+    draft = Draft()
+    draft.chunk([SCHEMA, CAMERA, message(10)])
+    lost = draft.chunk([message(20)]).chunk_start_offset
+    draft.chunk([message(30)])
+    content = bytearray(draft.finish())
+    content[lost : lost + len(damage)] = damage
+    path = tmp_path / "a.mcap"
+    path.write_bytes(content)
+    source = open_mcap(path)
+    assert [10, 30] == [one.log_time for one in source]
+    assert any(f"at byte {lost}" in fault.where for fault in source.faults)
+
+
 def test_bad_crc(tmp_path: Path) -> None:
     """The messages of a chunk whose CRC is wrong are read, and the CRC is named when nothing else is wrong with it."""
     draft = Draft()
