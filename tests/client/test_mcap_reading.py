@@ -99,7 +99,7 @@ def test_damaged_record_head(damage: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.mcap"
     path.write_bytes(content)
     source = open_mcap(path)
-    assert [10, 30] == [one.log_time for one in source]
+    assert [one.log_time for one in source] == [10, 30]
     assert any(f"at byte {lost}" in fault.where for fault in source.faults)
 
 
