@@ -18,6 +18,7 @@ if __name__ == "__main__":
 from bench import (
     appends,
     auditing,
+    fleet,
     gateway,
     offline,
     proofs,
@@ -29,7 +30,6 @@ from bench import (
     unary,
     writes,
 )
-from bench import appends, auditing, fleet, gateway, offline, proofs, publishing, reads, spooling, stages, unary, writes
 from bench.bulk import Big
 from bench.report import Report, listening
 
@@ -102,6 +102,7 @@ class Bench:
     def robot(self) -> None:
         """Messages of sensors into segments."""
         recording.run(self._report, self._directory, full=self._full)
+
     def fleet(self) -> None:
         """A thousand sensors with a stream each, and bad neighbours."""
         fleet.run(self._report, self._directory, full=self._full)
