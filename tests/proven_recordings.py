@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from builders import CAMERA, NOW, Log, Party
+from builders import CAMERA, NOW, Log, Party, Payload
 from platemark import merkle, statement
 from platemark.recording.model import Fault, Message
 from platemark.recording.proof import ProvenSegment, RecordingProof
@@ -96,7 +96,7 @@ def say_segment(
     for each in messages:
         tree.add(each.row, each.size)
     payload = tree.fields(recording=recording, number=number, window_ns=10 * STEP)
-    clock = {"clock": {"source": "ptp", "error_ns": 1000}}
+    clock: Payload = {"clock": {"source": "ptp", "error_ns": 1000}}
     index = log.say("segment", {**payload, **clock, **changes}, by=by)
     return Given(index, messages[0].channel, tuple(messages))
 

@@ -134,7 +134,7 @@ class _Comparison:
         )
 
     def _find(self) -> tuple[int, int]:
-        """C1 to C4: messages whose data is recorded for their time. How many have another text of their schema, one time only."""
+        """D5 to D8: messages whose data is recorded for their time. How many have another text of their schema, one time only."""
         self._pair(PROVEN, _full, lambda e: ((e.log_time, e.digest, p, c) for p, c in e.variants))
         if len(self.kinds) == len(self.messages):
             return 0, 0
@@ -167,7 +167,7 @@ class _Comparison:
         return second - first, third - second
 
     def _rest(self) -> None:
-        """C5 to C9: the other messages."""
+        """D9 to D13: the other messages."""
         if len(self.kinds) == len(self.messages):
             return
         self._pair(ALTERED, lambda m: ((m.log_time, m.digest),), lambda e: ((e.log_time, e.digest),))
@@ -236,7 +236,7 @@ class _Comparison:
         return self.same_definition(recorded, schema, found)
 
     def _order(self) -> None:
-        """C10: of messages of one log time, those that stand behind one that was recorded later."""
+        """D14: of messages of one log time, those that stand behind one that was recorded later."""
         furthest: dict[object, tuple[int, int]] = {}
         time = -1
         for number, message in enumerate(self.messages):
@@ -250,7 +250,7 @@ class _Comparison:
                 furthest[recording] = max(furthest.get(recording, (-1, -1)), (segment, place))
 
     def _missing(self) -> Iterator[tuple[int, str]]:
-        """C11: log time and class of every recorded message that is not in the file."""
+        """D15: log time and class of every recorded message that is not in the file."""
         bounds = {recording: self.recorded.bounds(recording) for recording in self.recorded.recordings()}
         for entry in self.recorded.entries:
             if entry.used:

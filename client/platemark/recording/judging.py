@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 from platemark import keyrule, lineage, statement, tlog_proof
@@ -59,7 +60,7 @@ class Judged:
     record: Verdict
     segments: tuple[JudgedSegment, ...]
 
-    @property
+    @cached_property
     def recording(self) -> tuple[bytes, bytes, bytes]:
         """What the segments are of: the log (its id), the key (kid) and the recording."""
         policies = self.proof.held.policies

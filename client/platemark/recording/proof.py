@@ -124,15 +124,15 @@ class RecordingProof:
 
     def _check_record(self) -> None:
         """G5: nothing in the bundle is about another record than the segments, and no two segments share a leaf."""
+        if len({each.index for each in self.segments}) != len(self.segments):
+            raise SegmentError("segments", "two segments have one log index")
+        if any(each.said.kid != self.record.said.kid for each in self.segments):
+            raise SegmentError("segments", "not all signed by one key")
         record = self.record
         if self.held.record.statement != record.statement:
             raise SegmentError("evidence", "its record is not the segment with the greatest log index")
         if (self._proof.index, self._proof.path) != (record.index, record.path):
             raise SegmentError("evidence", "it proves its record at another place than the segment says")
-        if len({each.index for each in self.segments}) != len(self.segments):
-            raise SegmentError("segments", "two segments have one log index")
-        if any(each.said.kid != record.said.kid for each in self.segments):
-            raise SegmentError("segments", "not all signed by one key")
 
 
 def decode(data: bytes) -> RecordingProof:
@@ -191,7 +191,11 @@ def _shown(reader: Reader, field: str) -> bytes | tuple[ShownMessage, ...]:
 def _message(reader: Reader, field: str) -> ShownMessage:
     reader.array(field, least=4, most=4)
     place = reader.integer(f"{field}.place", most=MAX_COUNT - 1)
-    (row,) = unpack_rows(reader.blob(f"{field}.row", size=ROW_SIZE))
+    packed = reader.blob(f"{field}.row", size=ROW_SIZE)
+    try:
+        (row,) = unpack_rows(packed)
+    except SegmentError as error:
+        raise SegmentError(f"{field}.row", error.reason) from None
     return ShownMessage(place, row, _path(reader, f"{field}.path", _MAX_TREE), reader.optional_blob(f"{field}.data"))
 
 
