@@ -8,32 +8,33 @@ as records can still be told apart.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
 from platemark.capture._faults import MalformedError, NoCodecError
 from platemark.capture._mcap_chunk import crc_fault, unpack_chunk
+from platemark.capture._mcap_definitions import Definitions
 from platemark.capture._mcap_facts import ChunkFacts, DataFacts, chunk_name
 from platemark.capture._mcap_records import (
     HEAD,
     MAGIC,
     MESSAGE_HEAD,
     AttachmentFacts,
-    ChannelRecord,
     ChunkRecord,
     Fields,
     Opcode,
-    SchemaRecord,
 )
-from platemark.errors import DecoderMissingError, RecordingError, SegmentError
+from platemark.errors import DecoderMissingError, RecordingError
 from platemark.schema import MAX_INTEGER
-from platemark.segment import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import BinaryIO
 
+    from platemark.capture._mcap_summary import Summary
     from platemark.capture._message_rows import Faults
     from platemark.capture._recording_limits import RecordingLimits
+    from platemark.segment import Channel
 
 __all__ = ["DataSection", "Recorded"]
 
@@ -45,6 +46,7 @@ _SUMMARY_ONLY = {
     Opcode.SUMMARY_OFFSET,
 }
 _ATTACHMENT_HEAD = 1 << 16
+_MAX_RECORD = 1 << 40
 
 
 class Recorded(NamedTuple):
@@ -60,7 +62,8 @@ class Recorded(NamedTuple):
 class DataSection:
     """The data section of an open file. `reach(end)` says whether the file has bytes up to `end`, and may wait for them.
 
-    `definitions` gives the channels and schemas of the summary, where a damaged chunk took those of the data section along.
+    `summary` gives the one that the footer points to, if it is sound: where to go on behind damage, and the channels and
+    schemas that a damaged chunk took along.
     """
 
     def __init__(
@@ -71,15 +74,15 @@ class DataSection:
         *,
         limits: RecordingLimits,
         faults: Faults,
-        definitions: Callable[[], tuple[dict[int, ChannelRecord], dict[int, SchemaRecord]]] = lambda: ({}, {}),
+        summary: Callable[[], Summary | None] = lambda: None,
     ) -> None:
         self.facts = DataFacts()
         self._path, self._file, self._reach, self._limits, self._faults = path, file, reach, limits, faults
-        self._definitions = definitions
-        self._known: dict[int, tuple[Channel, bytes] | None] = {}
+        self._summary = summary
+        self._definitions = Definitions(path, self.facts, limits.definition_bytes, faults, summary)
         self._chunk: ChunkFacts | None = None
-        self._definition_bytes = 0
         self._expanded = 0
+        self._places: list[int] | None = None
 
     def records(self) -> Iterator[tuple[int, int, int]]:
         """Opcode, offset and length of the body of every record up to DataEnd or a footer, as far as they are whole.
@@ -88,22 +91,35 @@ class DataSection:
         """
         if not self._reach(len(MAGIC)) or self._read(0, len(MAGIC)) != MAGIC:
             raise RecordingError(self._path, "is not an MCAP file")
-        at = len(MAGIC)
-        while self._reach(at + HEAD.size):
+        at: int | None = len(MAGIC)
+        while at is not None and self._reach(at + HEAD.size):
             opcode, length = HEAD.unpack(self._read(at, HEAD.size))
             where = f"{Opcode.NAMES[opcode] if opcode < 16 else 'record'} at byte {at}"
             if opcode == 0 or (at == len(MAGIC)) != (opcode == Opcode.HEADER):
                 self._lost(where, "a header stands first, once, and no record has opcode 0: what follows is not read")
-                return
-            if not self._reach(at + HEAD.size + length):
+                at = self._resume(at)
+                continue
+            if length > _MAX_RECORD or not self._reach(
+                at + HEAD.size + length
+            ):  # whoever follows the file need not wait
                 self._cut(where, opcode, at + HEAD.size)
-                return
+                at = self._resume(at)
+                continue
             yield opcode, at, length
             at += HEAD.size + length
             if opcode in (Opcode.DATA_END, Opcode.FOOTER):
                 self.facts.end = at if opcode == Opcode.DATA_END else 0
                 return
-        self._lost(f"byte {at}", "the recording was cut off: it has no end")
+        if at is not None:
+            self._lost(f"byte {at}", "the recording was cut off: it has no end")
+
+    def _resume(self, at: int) -> int | None:
+        """Where the next chunk is, or the end of the data, by a sound summary: the record at `at` does not say how long it is."""
+        if self._places is None:
+            summary = self._summary()
+            self._places = [] if summary is None else sorted(summary.places())
+        following = bisect_right(self._places, at)
+        return self._places[following] if following < len(self._places) else None
 
     def _cut(self, where: str, opcode: int, body: int) -> None:
         times = ""
@@ -137,7 +153,7 @@ class DataSection:
             body = memoryview(self._body(offset, length, self._limits.message_bytes + MESSAGE_HEAD.size))
             yield from self._message(body, None, 0)
         elif opcode in (Opcode.SCHEMA, Opcode.CHANNEL):
-            self._define(opcode, self._body(offset, length, self._limits.definition_bytes))
+            self._definitions.add(opcode, self._body(offset, length, self._limits.definition_bytes))
         elif opcode == Opcode.MESSAGE_INDEX:
             self._index(offset, length)
         elif opcode in (Opcode.ATTACHMENT, Opcode.METADATA):
@@ -187,7 +203,7 @@ class DataSection:
         facts = self._chunk = self.facts.chunks[offset] = ChunkFacts(offset, HEAD.size + length, record)
         where = chunk_name(offset)
         try:
-            self._expand(record.uncompressed_size, offset)
+            self._expand(min(record.uncompressed_size, self._limits.chunk_bytes), offset)
             data = unpack_chunk(record, self._limits.chunk_bytes)
         except NoCodecError as error:
             raise DecoderMissingError(self._path, str(error), extra=error.extra) from None
@@ -221,12 +237,12 @@ class DataSection:
             if opcode == Opcode.MESSAGE:
                 yield from self._message(data[body : body + length], facts, at)
             elif opcode in (Opcode.SCHEMA, Opcode.CHANNEL):
-                self._define(opcode, data[body : body + length])
+                self._definitions.add(opcode, data[body : body + length])
             elif opcode <= Opcode.DATA_END:
                 raise MalformedError(f"there is a record within it that no chunk has ({Opcode.NAMES[opcode]})")
             at = body + length
 
-    # --- messages and what they refer to ----------------------------------------------------------------------------
+    # --- messages ----------------------------------------------------------------------------
 
     def _message(self, body: memoryview, chunk: ChunkFacts | None, at: int) -> Iterator[Recorded]:
         if len(body) < MESSAGE_HEAD.size:
@@ -241,66 +257,13 @@ class DataSection:
             chunk.first = min(chunk.first, log_time)
             chunk.last = max(chunk.last, log_time)
         self.facts.count(channel, log_time)
-        if channel not in self._known:
-            self._known[channel] = self._resolve(channel)
-        known = self._known[channel]
+        known = self._definitions.of(channel)
         if known is None:
             return
         if log_time > MAX_INTEGER or publish_time > MAX_INTEGER:
             self._lost(f"topic {known[0].topic}", "a message at a time above 2^63 - 1 is not read")
             return
         yield Recorded(known[0], known[1], log_time, publish_time, body[MESSAGE_HEAD.size :])
-
-    def _define(self, opcode: int, body: bytes | memoryview) -> None:
-        """Keep a schema or channel; a second one of its id must say the same."""
-        record: SchemaRecord | ChannelRecord
-        if opcode == Opcode.SCHEMA:
-            record = schema = SchemaRecord.read(body)
-            kept = self.facts.schemas.setdefault(schema.id, schema) is schema
-            same = self.facts.schemas[schema.id] == schema
-        else:
-            record = channel = ChannelRecord.read(body)
-            kept = self.facts.channels.setdefault(channel.id, channel) is channel
-            same = self.facts.channels[channel.id] == channel
-        if not same:
-            self._faults.note(f"{Opcode.NAMES[opcode]} {record.id}", "it is defined twice, differently")
-        self._definition_bytes += len(body) if kept else 0
-        if self._definition_bytes > self._limits.definition_bytes:
-            raise RecordingError(
-                self._path, f"its schemas and channels are more than {self._limits.definition_bytes} bytes"
-            )
-
-    def _resolve(self, number: int) -> tuple[Channel, bytes] | None:
-        """The channel of a message, and its schema; None with a fault: there is none that a statement could carry."""
-        where = f"channel {number}"
-        channel, schema = self._defined(number)
-        if channel is None:
-            self._lost(where, "its messages come before it is defined, and are not read")
-            return None
-        if channel.schema_id and schema is None:
-            self._lost(f"{where}, topic {channel.topic[:80]}", "its schema is not defined; its messages are not read")
-            return None
-        try:
-            if schema is None:
-                return Channel.of(channel.topic, encoding=channel.encoding), b""
-            named = {"type_name": schema.name, "schema_encoding": schema.encoding, "schema": schema.data}
-            return Channel.of(channel.topic, encoding=channel.encoding, **named), schema.data  # type: ignore[arg-type]
-        except SegmentError as error:
-            self._lost(where, f"{error}; its messages are not read")
-            return None
-
-    def _defined(self, number: int) -> tuple[ChannelRecord | None, SchemaRecord | None]:
-        channel = self.facts.channels.get(number)
-        schema = self.facts.schemas.get(channel.schema_id) if channel else None
-        if channel and (schema or not channel.schema_id):
-            return channel, schema
-        if self.facts.complete:  # nothing was lost, so nothing may be missing
-            return channel, None
-        channels, schemas = self._definitions()
-        channel = channel or channels.get(number)
-        if channel is not None:
-            schema = self.facts.schemas.get(channel.schema_id) or schemas.get(channel.schema_id)
-        return channel, schema
 
     # --- bytes ------------------------------------------------------------------------------------------------------
 

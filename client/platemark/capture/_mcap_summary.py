@@ -39,6 +39,7 @@ __all__ = ["FOOTER_SIZE", "Footer", "Summary", "disagreements", "read_footer"]
 _FOOTER = struct.Struct("<QQI")
 FOOTER_SIZE = HEAD.size + _FOOTER.size + len(MAGIC)
 """Bytes of a footer with the magic behind it, the end of every whole file."""
+_DATA_END_SIZE = HEAD.size + 4
 _WHERE = "summary"
 _T = TypeVar("_T", SchemaRecord, ChannelRecord)
 
@@ -95,6 +96,25 @@ class Summary:
             "<QQ", self.footer.summary_start, self.footer.offsets_start
         )
         return zlib.crc32(head, zlib.crc32(self.data))
+
+    def definitions(self) -> tuple[dict[int, ChannelRecord], dict[int, SchemaRecord]]:
+        """Its channels and schemas, the first of each number; none if one is damaged."""
+        try:
+            channels = [ChannelRecord.read(body) for body in self.of(Opcode.CHANNEL)]
+            schemas = [SchemaRecord.read(body) for body in self.of(Opcode.SCHEMA)]
+        except MalformedError:
+            return {}, {}
+        return {each.id: each for each in channels[::-1]}, {each.id: each for each in schemas[::-1]}
+
+    def places(self) -> list[int]:
+        """Where it says that chunks begin, and where the data ends; none if a chunk index is damaged."""
+        try:
+            return [
+                *(ChunkIndexRecord.read(body).offset for body in self.of(Opcode.CHUNK_INDEX)),
+                self.base - _DATA_END_SIZE,
+            ]
+        except MalformedError:
+            return []
 
     def groups(self) -> dict[int, tuple[int, int]]:
         """Start and end of the records of each opcode. MalformedError: they do not lie together."""

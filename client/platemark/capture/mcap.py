@@ -6,13 +6,15 @@ Reading needs only the standard library, and zstandard or lz4 for compressed chu
 from __future__ import annotations
 
 import hashlib
+import operator
 import os
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from platemark.capture._faults import MalformedError
 from platemark.capture._mcap_append import append_records
 from platemark.capture._mcap_data import DataSection, Recorded
-from platemark.capture._mcap_records import HEAD, ChannelRecord, Opcode, SchemaRecord
+from platemark.capture._mcap_records import Opcode
 from platemark.capture._mcap_summary import FOOTER_SIZE, Summary, disagreements, read_footer
 from platemark.capture._mcap_tail import Tail
 from platemark.capture._message_rows import Faults, MessageRows
@@ -87,12 +89,12 @@ class McapSource:
             require_unchanged(self.path, file, before)
 
     def _section(self, file: BinaryIO, size: int) -> DataSection:
-        def definitions() -> tuple[dict[int, ChannelRecord], dict[int, SchemaRecord]]:
-            return _definitions(file, size, self._limits)
+        @cache
+        def summary() -> Summary | None:
+            return _pointed_to(file, size, self._limits)
 
-        return DataSection(
-            self.path, file, lambda end: end <= size, limits=self._limits, faults=self._faults, definitions=definitions
-        )
+        reach = partial(operator.ge, size)
+        return DataSection(self.path, file, reach, limits=self._limits, faults=self._faults, summary=summary)
 
     def _compare(self, file: BinaryIO, size: int, section: DataSection) -> None:
         end = section.facts.end
@@ -133,28 +135,14 @@ class McapSource:
         return proofs
 
 
-def _definitions(
-    file: BinaryIO, size: int, limits: RecordingLimits
-) -> tuple[dict[int, ChannelRecord], dict[int, SchemaRecord]]:
-    """The channels and schemas of the summary that the footer points to; none if it is not sound."""
-    channels: dict[int, ChannelRecord] = {}
-    schemas: dict[int, SchemaRecord] = {}
-    place = file.tell()
+def _pointed_to(file: BinaryIO, size: int, limits: RecordingLimits) -> Summary | None:
+    """The summary that the footer at the end of the file points to; None if it is not sound."""
     try:
         file.seek(max(0, size - FOOTER_SIZE))
         start = read_footer(file.read(FOOTER_SIZE)).summary_start
-        if not HEAD.size < start < size or size - start > limits.summary_bytes:
-            return channels, schemas
+        if not 0 < start < size or size - start > limits.summary_bytes:
+            return None
         file.seek(start)
-        summary = Summary.read(file.read(size - start), start)
-        for body in summary.of(Opcode.SCHEMA):
-            schema = SchemaRecord.read(body)
-            schemas.setdefault(schema.id, schema)
-        for body in summary.of(Opcode.CHANNEL):
-            channel = ChannelRecord.read(body)
-            channels.setdefault(channel.id, channel)
+        return Summary.read(file.read(size - start), start)
     except MalformedError:
-        return channels, schemas
-    finally:
-        file.seek(place)
-    return channels, schemas
+        return None

@@ -33,6 +33,7 @@ __all__ = ["BagSource", "open_bag", "same_definition"]
 _METADATA = "metadata.yaml"
 _MAX_METADATA = 1 << 20
 _MAX_FILES = 1 << 14
+_MAX_DEPTH = 64
 _MAX_DEFINITION = 1 << 18
 _STORAGES = ("mcap", "sqlite3")
 
@@ -143,7 +144,10 @@ class _Metadata:
         if not path.exists():
             raise RecordingError(folder, f"is a folder without {_METADATA}, so it is no rosbag2 recording")
         try:
-            content = YAML(typ="safe").load(files.read(path, limit=_MAX_METADATA).decode())
+            text = files.read(path, limit=_MAX_METADATA).decode()
+            if _is_slow(text):
+                raise _refused(folder, f"its {_METADATA} is not as rosbag2 writes it: it is nested too deeply")
+            content = YAML(typ="safe").load(text)
         except FileError as error:
             raise RecordingError(folder, str(error)) from None
         except (YAMLError, RecursionError, ValueError, TypeError) as error:
@@ -163,6 +167,17 @@ class _Metadata:
         ):
             raise _refused(folder, f"its {_METADATA} lists {text[:80]!r}, which is not a file in the folder")
         return folder / last
+
+
+def _is_slow(text: str) -> bool:
+    """Whether the parser would take a time that grows with the square of the text: brackets within brackets, merged maps."""
+    depth = 0
+    for found in re.finditer(r"[\[{\]}]|<<", text):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], _MAX_DEPTH + 1)
+        if depth > _MAX_DEPTH:
+            return True
+        depth = max(0, depth)
+    return False
 
 
 def _refused(folder: Path, reason: str) -> RecordingError:
