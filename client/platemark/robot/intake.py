@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from platemark.errors import SegmentError
 from platemark.robot.segmenter import Closed, Segmenter
 from platemark.schema import MAX_INTEGER
-from platemark.segment import Channel, Row
+from platemark.segment import Channel
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -106,9 +106,10 @@ class Intake:
             if segmenter.held + self._unsaved >= self.most_rows:
                 whole = False
                 break
-            channel, log_time, publish_time, digest, size = queue.popleft()
-            self._end(segmenter.add(channel, Row(log_time, publish_time, digest), size))
+            closed = segmenter.take(*queue.popleft())
             self.taken += 1
+            if closed:
+                self._end(closed)
         self._end(segmenter.due(now))
         if cut and whole:
             self._end(segmenter.close())
