@@ -112,9 +112,13 @@ _REFUSED = {
     "YUV": (IMAGE, _cdr("yuv422", bytes(8), (2, 2), 4), "without changing samples"),
     "two channels": (IMAGE, _cdr("8UC2", bytes(8), (2, 2), 4), "without changing samples"),
     "no encoding": (IMAGE, _cdr("", bytes(8), (2, 2), 4), "without changing samples"),
-    "H.264": (COMPRESSED, _compressed("h264", b"\0\0\0\1\x67"), "--raw"),
-    "depth of image_transport": (COMPRESSED, _compressed("16UC1; compressedDepth png", bytes(12) + _PNG), "--raw"),
-    "no picture": (COMPRESSED, _compressed("jpeg", b"no"), "--raw"),
+    "H.264": (COMPRESSED, _compressed("h264", b"\0\0\0\1\x67"), "take the message as it was published"),
+    "depth of image_transport": (
+        COMPRESSED,
+        _compressed("16UC1; compressedDepth png", bytes(12) + _PNG),
+        "take the message as it was published",
+    ),
+    "no picture": (COMPRESSED, _compressed("jpeg", b"no"), "take the message as it was published"),
     "rows that are too short": (IMAGE, _cdr("rgb8", bytes(8), (2, 2), 4), "its own sizes"),
     "data that is too short": (IMAGE, _cdr("rgb8", bytes(11), (2, 2), 6), "its own sizes"),
     "data that is too long": (IMAGE, _cdr("rgb8", bytes(13), (2, 2), 6), "its own sizes"),
@@ -164,7 +168,7 @@ def test_raw_frames() -> None:
     assert (found.stamp, found.frame_id) == (None, None)
     assert "does not begin as image/jpeg" in _raw("image/jpeg", _PNG).refusal
     for encoding in ("video/h264", "rgb8", "rgb8 0x4", "rgb8 6x4x3", "nv12 6x4", "rgb8 " + "9" * 200 + "x4"):
-        assert "--raw" in _raw(encoding, b"").refusal
+        assert "take the message as it was published" in _raw(encoding, b"").refusal
     assert "its own sizes" in _raw("rgb8 6x4", b"123").refusal
     assert "or more than" in _raw("rgb8 999999999x999999999", b"").refusal
 

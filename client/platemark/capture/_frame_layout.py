@@ -35,7 +35,7 @@ _PLAIN = {
 _BAYER = re.compile(r"bayer_(rggb|bggr|gbrg|grbg)(8|16)")
 _TYPED = re.compile(r"(8|16)UC([134])")
 _VIDEO = re.compile(r"h\.?26[45]|hevc|avc|av1|vp[89]", re.IGNORECASE)
-_RAW = "take the message as it was published instead (--raw)"
+_RAW = "take the message as it was published instead"
 
 
 def layout_of(encoding: str) -> Layout | None:
