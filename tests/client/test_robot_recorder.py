@@ -235,7 +235,7 @@ def test_a_fault_is_told_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             assert made._changed.wait_for(lambda: made.state().fault is None, 10)
 
 
-def test_what_was_not_kept_in_time_waits_for_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_not_kept_in_time_waits_for_the_next_run(tmp_path: Path) -> None:
     """A recorder that is closed without patience leaves its rows on disk, and the next one signs them first."""
     with recorder(tmp_path, started=False) as (made, spool):
         made.observe(CAMERA, b"frame", log_time=START)
@@ -248,7 +248,6 @@ def test_what_was_not_kept_in_time_waits_for_the_next_run(tmp_path: Path, monkey
         assert other.state().kept == 2
         recordings = [statement.decode(each.raw).payload["recording"] for each in spool.entries(State.PENDING, 10)]
     assert recordings == [made.recording, other.recording]
-    monkeypatch.undo()
 
 
 def test_a_closed_recorder_takes_nothing(tmp_path: Path) -> None:
@@ -258,8 +257,12 @@ def test_a_closed_recorder_takes_nothing(tmp_path: Path) -> None:
         for use in (lambda: made.observe(CAMERA, b"", log_time=1), made.start, made.close):
             with pytest.raises(RuntimeError, match="is closed"):
                 use()
-    with Recorder(tmp_path / "other", chain=Robot(tmp_path).chain(), spool=Robot(tmp_path).spool()) as made:
-        made.start()
+    with recorder(tmp_path, started=False) as (made, _):
+        with pytest.raises(RuntimeError, match="was not started"):
+            made.flush()
+        with made:
+            made.start()
+            assert made.flush()
 
 
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:

@@ -45,20 +45,13 @@ class Robot:
     def enrol(self) -> Robot:
         """A key, known to the ledger."""
         assert platemark("keygen", self.key).code == 0
+        return self.enrolled()
+
+    def enrolled(self) -> Robot:
+        """The key that is there, known to the ledger for everything since 2026."""
         registrar = self.live.place.directory / "offline" / "registrar.key"
-        ran = self.run(
-            "enrol",
-            "--key",
-            self.key,
-            "--device",
-            self.device,
-            "--role",
-            "sensor",
-            "--registrar",
-            registrar,
-            "--not-before",
-            "2026-01-01",
-        )
+        words = ("--key", self.key, "--device", self.device, "--role", "sensor", "--registrar", registrar)
+        ran = self.run("enrol", *words, "--not-before", "2026-01-01")
         assert (ran.code, ran.err) == (0, "")
         return self
 

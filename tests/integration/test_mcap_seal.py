@@ -17,6 +17,8 @@ from integration.robots import Robot, robot_at
 from recordings import read, write_bag, write_mcap
 
 from platemark.recording.proof import decode
+from platemark.robot import Recorder, open_chain
+from platemark.spool import Spool
 
 
 @pytest.fixture(name="robot")
@@ -159,6 +161,44 @@ def test_a_recorder_that_is_stopped_leaves_what_it_recorded_provable(robot: Robo
         assert child.returncode == 0
     proof = decode((robot.folder / "live.mcap.evidence").read_bytes())
     assert sum(each.count for each in proof.segments) > 30
+
+
+def test_what_a_recorder_signed_proves_the_file(robot: Robot) -> None:
+    """A Recorder's journal gives the proof of the MCAP file of the same recording, once it is all logged."""
+    samples, journal, spool = list(recordings.frames(45, 32, 24)), robot.folder / "journal", robot.folder / "spool"
+    path = write_mcap(robot.folder / "run.mcap", samples)
+    kind = samples[0].kind
+    chain = open_chain(robot.key, device=robot.device)
+    with Spool(spool) as outbox, Recorder(journal, chain=chain, spool=outbox) as recorder:
+        recorder.channel(
+            samples[0].topic,
+            type_name=kind.name,
+            schema_encoding="ros2msg",
+            schema=kind.definition.encode(),
+            encoding="cdr",
+        )
+        for each in samples:
+            recorder.observe(each.topic, each.data, log_time=each.log_time, publish_time=each.publish_time)
+    ran = robot.run("mcap", "proofs", journal)
+    assert (ran.code, "are not in the ledger yet" in ran.out) == (1, True)
+    assert robot.run("spool", "send", spool).code == 0
+    ran = robot.run("mcap", "proofs", journal, "--into", path, "--json")
+    assert (ran.code, ran.json()["counts"]) == (0, {"sealed": 1})
+    assert (journal / f"{recorder.recording.hex()}.evidence").exists()
+    assert robot.judged(path, code=0)["topics"][0]["counts"]["proven"] == len(samples)
+
+
+def test_a_key_that_nobody_enrolled_is_refused_and_can_go_on(live: Live, tmp_path: Path) -> None:
+    """The ledger's reason, exit code 1; once the key is enrolled, the same statements are logged."""
+    robot = Robot(live, tmp_path, f"late-{tmp_path.name}".replace("_", "-"))
+    path = write_mcap(tmp_path / "run.mcap", recordings.frames(40, 32, 24))
+    assert platemark("keygen", robot.key).code == 0
+    words = ("mcap", "seal", path, "--key", robot.key, "--device", robot.device, "--json")
+    ran = robot.run(*words)
+    assert (ran.code, ran.json()["items"][0]["reason"].startswith("unknown-key: ")) == (1, True)
+    robot.enrolled()
+    assert robot.run(*words).json()["counts"] == {"sealed": 1}
+    assert robot.judged(path, code=0)["result"] == "MATCHES RECORD"
 
 
 def _places(key: Path) -> int:

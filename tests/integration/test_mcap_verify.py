@@ -266,14 +266,16 @@ def test_jpeg_and_raw_frames(robot: Robot, tmp_path: Path) -> None:
     assert (ran.code, "has no topic /nothing" in ran.err) == (2, True)
 
 
-def test_six_cameras(robot: Robot, tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [20, pytest.param(600, marks=pytest.mark.soak)])
+def test_six_cameras(robot: Robot, tmp_path: Path, seconds: int) -> None:
     """Six cameras in one recording: a clip, recompressed; and one byte of one camera's frame is named with its topic."""
-    samples = list(recordings.cameras(6, 20, 10.0))
-    source = robot.sealed("cameras.mcap", samples)
+    samples = list(recordings.cameras(6, seconds, 10.0))
+    source = robot.sealed(f"cameras-{seconds}.mcap", samples)
+    first, last = len(samples) // 4, len(samples) // 2
     clip = recordings.clip(
-        source, tmp_path / "clip.mcap", samples[300].log_time, samples[900].log_time, compression="lz4"
+        source, tmp_path / "clip.mcap", samples[first].log_time, samples[last].log_time, compression="lz4"
     )
-    assert counts(robot.judged(clip, code=0)) == {"proven": 600, "cut": 600}
+    assert counts(robot.judged(clip, code=0)) == {"proven": last - first, "cut": len(samples) - last + first}
     bad = recordings.altered(samples, 777)
     path = recordings.write_mcap(tmp_path / "bad.mcap", bad, attached=recordings.attachments(source))
     (named,) = robot.judged(path, code=1)["named"]

@@ -34,7 +34,7 @@ from platemark.cli.times import parse_duration
 from platemark.signing import Clock
 
 if TYPE_CHECKING:
-    from platemark.cli.mcap_sealing import Sealed
+    from platemark.cli.mcap_sealed import Sealed
 
 __all__ = ["COMMANDS", "HELP", "proofs", "seal"]
 
@@ -103,6 +103,8 @@ def seal(
         raise typer.BadParameter("--window: at least 1ns")
     if follow and len(recordings) > 1:
         raise typer.BadParameter("--follow is for one recording")
+    if out is not None and len({path.resolve().name for path in recordings}) != len(recordings):
+        raise typer.BadParameter("--out: two recordings have one name")
     if witnessed and spool is not None:
         raise typer.BadParameter("--witnessed is for the sender: platemark spool send --witnessed")
     connection = Connection(

@@ -11,7 +11,8 @@ from platemark import files
 from platemark.cli import output
 from platemark.cli.connect import Connection
 from platemark.cli.mcap_opening import is_mcap, is_recording, open_recording, schemas_of
-from platemark.cli.mcap_sealing import Sealed, require_sound
+from platemark.cli.mcap_sealed import Sealed
+from platemark.cli.mcap_sealing import require_sound
 from platemark.errors import RecordingError
 from platemark.files import FileError
 from platemark.recording.proof import RecordingProof

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 from platemark.cli import output
 from platemark.cli.connect import Connection
 from platemark.cli.mcap_opening import MCAP, is_mcap, open_recording, schemas_of
+from platemark.cli.mcap_sealed import Sealed
 from platemark.cli.sending import original, sending
 from platemark.cli.stopping import told_to_stop
 from platemark.errors import EvidenceError, FormatError, PlatemarkError, RecordingError
 from platemark.files import FileError
 from platemark.recording import judging
+from platemark.recording.proof import decode
 from platemark.sealing.placing import Place, embed
 from platemark.sealing.proving import identity, locate, prove
 from platemark.sealing.signing import Signing
@@ -31,48 +33,10 @@ if TYPE_CHECKING:
     from platemark.rpc.sync import LedgerClient
     from platemark.signing import Clock
 
-__all__ = ["Sealed", "Sealer", "require_sound"]
+__all__ = ["Sealer", "require_sound"]
 
 _LOOK = 0.2  # seconds between two looks at a recording in progress
 _CLOSING = 60.0  # seconds that a writer may take from the end of the messages to that of the file
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sealed:
-    """What became of one recording.
-
-    `status`: sealed; spooled (signed, waiting for a ledger); repeated (it was sealed before); refused (the ledger will not have
-    it); failed; incomplete (not all of it is logged yet).
-    """
-
-    name: str
-    status: str
-    recording: bytes | None = None
-    segments: int = 0
-    messages: int = 0
-    topics: int = 0
-    evidence: Path | None = None
-    conditions: tuple[str, ...] = ()
-    reason: str = ""
-
-    @property
-    def bad(self) -> bool:
-        """Whether this makes the command's exit code 1."""
-        return self.status in {"refused", "failed", "incomplete"}
-
-    def facts(self) -> dict[str, object]:
-        """For --json."""
-        return {
-            "name": self.name,
-            "status": self.status,
-            "recording": self.recording,
-            "segments": self.segments,
-            "messages": self.messages,
-            "topics": self.topics,
-            "evidence": None if self.evidence is None else str(self.evidence),
-            "conditions": list(self.conditions),
-            "reason": self.reason,
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,10 +99,11 @@ class Sealer:
         """What to say of a recording that has a proof already; None when it has none, or a seal of it goes on."""
         if self.force or place.state.exists():
             return None
-        source = open_recording(place.recording)
-        if place.evidence.exists() or source.proofs:
+        if place.evidence.exists() or open_recording(place.recording).proofs:
             reason = "has a proof already: platemark mcap verify checks it, --force seals it anew"
             return Sealed(name=str(place.recording), status="repeated", reason=reason)
+        if self.out is not None and place.target.exists():
+            raise FileError(f"{place.target}: exists already; --force replaces it")
         return None
 
     def _seal(self, place: Place) -> Sealed:
@@ -147,8 +112,6 @@ class Sealer:
             with output.progress(f"signing {place.recording.name}", _size(place.recording)) as step:
                 signing.take(_sound(source), step)
             signing.end()
-            if self.spool is not None:
-                return _told(place, "spooled", signing.recording, list(signing.segments()))
             into = not self.sidecar and is_mcap(place.recording)
             return self._prove(place, spool, signing, into=into)
 
@@ -188,24 +151,25 @@ class Sealer:
     def _prove(self, place: Place, spool: Spool, signing: Signing, *, into: bool) -> Sealed:
         segments = list(signing.segments())
         if not segments:
+            place.forget()
             raise RecordingError(place.recording, "has no message")
         if self.spool is not None:
-            return _told(place, "spooled", signing.recording, segments)
+            return Sealed.of(place, "spooled", signing.recording, segments)
         refused = self._delivered(spool, segments)
         if refused is not None:
-            return _told(place, "refused", signing.recording, segments, reason=refused)
+            return Sealed.of(place, "refused", signing.recording, segments, reason=refused)
         with self.connection.open() as client:
             wanted = {each.segment.channel.schema for each in segments}
             schemas = schemas_of(open_recording(place.recording), wanted)
             proof = proof_of(client, self.connection, signing.recording, segments, schemas=schemas)
         place.keep(proof)
-        if into:
+        if into and not _carries(place.target, proof):
             embed(place.recording, place.target, [proof])
         # Crash here: the next run makes the proof once more, of the same segments.
         signing.close()
         spool.close()
         place.forget()
-        return _told(place, "sealed", signing.recording, segments, proof=proof)
+        return Sealed.of(place, "sealed", signing.recording, segments, proof=proof)
 
     def _delivered(self, spool: Spool, segments: Sequence[KeptSegment]) -> str | None:
         """Have the ledger take all of them; why it will not have one. Raises PlatemarkError: it cannot be reached."""
@@ -271,29 +235,6 @@ def _sound(source: Source) -> Iterator[Message]:
         raise RecordingError(source.path, f"is damaged, so it is not sealed: {fault.where}: {fault.reason}")
 
 
-def _told(
-    place: Place,
-    status: str,
-    recording: bytes,
-    segments: Sequence[KeptSegment],
-    *,
-    proof: RecordingProof | None = None,
-    reason: str = "",
-) -> Sealed:
-    conditions = {each for segment in proof.segments for each in segment.conditions} if proof else set()
-    return Sealed(
-        name=str(place.recording),
-        status=status,
-        recording=recording,
-        segments=len(segments),
-        messages=sum(each.segment.count for each in segments),
-        topics=len({each.segment.channel.topic for each in segments}),
-        evidence=place.evidence if proof is not None else None,
-        conditions=tuple(sorted(conditions)),
-        reason=reason,
-    )
-
-
 def _is_closed(path: Path, stop: threading.Event) -> bool:
     """Whether the writer has ended the file, which comes a moment after its last message."""
     deadline = time.monotonic() + _CLOSING
@@ -305,6 +246,13 @@ def _is_closed(path: Path, stop: threading.Event) -> bool:
         if stop.wait(_LOOK):
             break
     return False
+
+
+def _carries(path: Path, proof: RecordingProof) -> bool:
+    """Whether an MCAP file has a proof of this seal already: a crash came between putting it there and saying so."""
+    if not path.exists() or not is_mcap(path):
+        return False
+    return any(decode(each).recording == proof.recording for each in open_recording(path).proofs)
 
 
 def _size(path: Path) -> int:

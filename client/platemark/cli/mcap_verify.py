@@ -11,7 +11,6 @@ import typer
 from platemark import files
 from platemark.cli import output
 from platemark.cli.connect import load_trust
-from platemark.cli.mcap_needs import require_robot
 from platemark.cli.options import AsJson, At, Trust
 from platemark.cli.times import parse_time
 from platemark.errors import RecordingError
@@ -62,7 +61,6 @@ def verify(
       platemark mcap verify clip.mcap --evidence run.mcap.evidence --trust trust.toml --svg clip.svg
       platemark mcap verify frame.png --trust trust.toml
     """
-    require_robot()
     from platemark.cli import mcap_checking, mcap_frame
     from platemark.cli.mcap_opening import is_recording
 
@@ -120,7 +118,6 @@ def frame(
       platemark mcap frame run.mcap --topic /camera/image_raw --time 2026-11-25T09:30:00.5Z --out frame.png
       platemark mcap frame run.mcap --topic /camera/h264 --number 0 --raw --out packet.h264
     """
-    require_robot()
     from platemark.cli.mcap_frame import take
     from platemark.sealing.placing import Place
 

@@ -70,8 +70,7 @@ class Recorder:
         steady: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         if most > MOST:
-            message = f"at most {MOST} messages a segment, not {most}"
-            raise ValueError(message)
+            raise ValueError(f"at most {MOST} messages a segment, not {most}")
         chain.begin()
         self.recording = secrets.token_bytes(16)
         self._intake = Intake(Segmenter(window_ns=window_ns, most=most, grace_ns=grace_ns), memory=memory)
@@ -95,7 +94,7 @@ class Recorder:
         self._threads: list[threading.Thread] = []
         self._changed = threading.Condition()  # owns what follows
         self._fault: str | None = None
-        self._failures = 0
+        self._failures = self._brought = 0
         self._cuts_wanted = self._cuts_done = 0
         self._stopping = False
         self._closed = False
@@ -120,22 +119,20 @@ class Recorder:
         False: there was no room, and the message is counted as unobserved. Raises SegmentError: an unknown topic, a time outside
         0..2^63 - 1, data that is no such buffer; RuntimeError: closed.
         """
+        buffer = cast("Buffer", data)
         try:
-            buffer = cast("Buffer", data)
             digest = hashlib.sha256(buffer).digest()
             size = memoryview(buffer).nbytes
         except (TypeError, ValueError, BufferError) as error:
             raise SegmentError("data", f"not a buffer of contiguous bytes: {error}") from None
-        channel = self._channels.get(topic) if type(topic) is str else None
-        return self._put(channel or self._known(topic), log_time, publish_time, digest, size)
+        return self._put(topic, log_time, publish_time, digest, size)
 
     def observe_digest(
         self, topic: str | Channel, digest: bytes, size: int, *, log_time: int, publish_time: int | None = None
     ) -> bool:
         """As `observe`, for who has hashed the data elsewhere: `digest` is its SHA-256, `size` its length in bytes."""
         check_digest(digest, size)
-        channel = self._channels.get(topic) if type(topic) is str else None
-        return self._put(channel or self._known(topic), log_time, publish_time, digest, size)
+        return self._put(topic, log_time, publish_time, digest, size)
 
     def start(self) -> None:
         """Start the threads. Starting twice is fine. Raises RuntimeError: closed."""
@@ -151,7 +148,12 @@ class Recorder:
             each.start()
 
     def flush(self, patience: float = 30.0) -> bool:
-        """End the open segments; whether everything that was observed before is kept, waiting `patience` seconds at most."""
+        """End the open segments; whether everything that was observed before is kept, waiting `patience` seconds at most.
+
+        Raises RuntimeError: not started.
+        """
+        if not self._threads:
+            raise RuntimeError("this recorder was not started")
         deadline = time.monotonic() + patience
         with self._changed:
             self._cuts_wanted += 1
@@ -165,6 +167,7 @@ class Recorder:
     def close(self, patience: float = 30.0) -> RecorderState:
         """Take no more, flush, stop: the last state. What could not be kept in time waits in the journal for the next run.
 
+        Call it when no thread observes any more: a message that is handed over at the same moment may be lost.
         Only messages whose rows could not be written to disk are lost: those that are still queued, open or unsaved.
         """
         with self._changed:
@@ -220,9 +223,11 @@ class Recorder:
         if not self._closed:
             self.close()
 
-    def _put(self, channel: Channel, log_time: int, publish_time: int | None, digest: bytes, size: int) -> bool:
+    def _put(self, topic: str | Channel, log_time: int, publish_time: int | None, digest: bytes, size: int) -> bool:
         if self._closed:
             self._check_open()
+        channel = self._channels.get(topic) if isinstance(topic, str) else None
+        channel = channel or self._known(topic)
         return self._intake.put(channel, log_time, log_time if publish_time is None else publish_time, digest, size)
 
     def _known(self, topic: str | Channel) -> Channel:
@@ -238,8 +243,7 @@ class Recorder:
 
     def _check_open(self) -> None:
         if self._closed:
-            message = "this recorder is closed"
-            raise RuntimeError(message)
+            raise RuntimeError("this recorder is closed")
 
     def _segmenting(self) -> None:
         """The thread that puts messages into segments; it waits for nothing but messages."""
@@ -247,7 +251,10 @@ class Recorder:
         while not self._stopping:
             self._intake.busy.wait(_POLL)
             self._intake.busy.clear()
-            self._segment(self._steady())
+            try:
+                self._segment(self._steady())
+            except Exception:  # noqa: BLE001 - nothing is known that raises here; the other messages go on
+                _LOG.exception("a message could not be put into a segment")
             if self._intake.unobserved != told:
                 told = self._intake.unobserved
                 _LOG.error("messages were not observed, memory is full", extra={"unobserved": told})
@@ -272,13 +279,13 @@ class Recorder:
                 if fault is not None:
                     pause = min(_FIRST * 2 ** min(self._failures, 10), _LONGEST)
                     self._changed.wait_for(lambda: self._stopping, pause)
-                else:
+                elif not self._brought:
                     self._changed.wait_for(lambda: self._stopping or self._intake.has_ended, _POLL)
 
     def _kept(self) -> str | None:
         """One step of keeping: what failed, None if nothing did."""
         try:
-            self._keeping.step(lambda: self._stopping)
+            self._brought = self._keeping.step(lambda: self._stopping)
         except PlatemarkError as error:
             return str(error)
         except Exception as error:  # noqa: BLE001 - a signer may raise anything, and recording goes on
@@ -288,9 +295,6 @@ class Recorder:
 
     def _told(self, fault: str | None) -> None:
         if fault != self._fault:
-            if fault is None:
-                _LOG.info("keeping again")
-            else:
-                _LOG.error("segments cannot be kept", extra={"reason": fault})
+            _LOG.log(logging.ERROR if fault else logging.INFO, "keeping", extra={"reason": fault})
         self._fault = fault
         self._failures = 0 if fault is None else self._failures + 1

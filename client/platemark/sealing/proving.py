@@ -15,7 +15,6 @@ from platemark import cose, tlog_proof
 from platemark.evidence import CONDITIONS
 from platemark.recording.proof import RecordingProof
 from platemark.recording.segments import ProvenSegment
-from platemark.rpc import NotFoundError
 
 if TYPE_CHECKING:
     from platemark.robot.model import KeptSegment
@@ -44,6 +43,7 @@ def identity(segment: KeptSegment) -> bytes:
 
 def locate(client: LedgerClient, segments: Sequence[KeptSegment], step: Step) -> dict[bytes, Located]:
     """Where these segments are, by statement id; those that the ledger does not know are left out. Raises RpcError."""
+    from platemark.rpc import NotFoundError  # who has a client has it
 
     def look(segment: KeptSegment) -> Located | None:
         try:
