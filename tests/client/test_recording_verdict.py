@@ -109,6 +109,15 @@ def test_fork() -> None:
     assert "one key signed two" in found.reason
 
 
+def test_signed_twice() -> None:
+    """A segment that was signed a second time with the same messages is a fork, and makes none of them missing."""
+    log = log_of_sensor()
+    one, other = say_segment(log, FRAMES[:5], 0), say_segment(log, FRAMES[:5], 0)
+    proofs = [proof(log, [one]), proof(log, [other])]
+    found = check_recording(MemorySource(FRAMES[:5]), proofs, trust=log.trust(), at=AT)
+    assert (found.exit_code, found.topics[0].counts["proven"], len(found.forks)) == (3, 5, 1)
+
+
 def test_same_bytes() -> None:
     """The same input gives the same JSON, whatever the order of the proofs, and one that is given twice counts once."""
     parts = [proof(_LOG, _SEGMENTS[:3]), proof(_LOG, _SEGMENTS[3:])]
