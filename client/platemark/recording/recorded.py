@@ -40,7 +40,7 @@ class Entry:
 
     log_time: int
     digest: bytes
-    variants: list[tuple[int, Channel]] = field(default_factory=list)
+    variants: dict[tuple[int, Channel], None] = field(default_factory=dict)
     positions: list[Position] = field(default_factory=list)
     alone: bool = True
     used: bool = False
@@ -140,8 +140,7 @@ class RecordedTopic:
         shown: list[tuple[int, Entry]] = []
         for place, row in segment.rows():
             entry = self._entry(row, known, nth)
-            if (row.publish_time, segment.channel) not in entry.variants:
-                entry.variants.append((row.publish_time, segment.channel))
+            entry.variants[row.publish_time, segment.channel] = None
             entry.positions.append((track, segment.number, place))
             entry.alone = entry.alone and not segment.whole
             shown.append((place, entry))
