@@ -38,9 +38,9 @@ def _judged(log: Log, *proofs: RecordingProof) -> list[Judged]:
     return [judge(each, trust=log.trust(), at=LATER) for each in proofs]
 
 
-def _sealed(messages: Sequence[Message], **options: int) -> list[Judged]:
+def _sealed(messages: Sequence[Message], *, size: int = 10) -> list[Judged]:
     log = log_of_sensor()
-    return _judged(log, proof(log, recorded(log, messages, **options), schemas=(SCHEMA,)))
+    return _judged(log, proof(log, recorded(log, messages, size=size), schemas=(SCHEMA,)))
 
 
 def found(messages: Sequence[Message], judged: Sequence[Judged], topic: str = "/left") -> TopicFinding:
