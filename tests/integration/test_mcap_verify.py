@@ -280,3 +280,27 @@ def test_six_cameras(robot: Robot, tmp_path: Path, seconds: int) -> None:
     path = recordings.write_mcap(tmp_path / "bad.mcap", bad, attached=recordings.attachments(source))
     (named,) = robot.judged(path, code=1)["named"]
     assert (named["topic"], int(named["log_time"])) == (bad[777].topic, bad[777].log_time)
+
+
+def test_any_byte_of_the_file(robot: Robot, tmp_path: Path) -> None:
+    """One byte of a sealed file flipped, anywhere: what still matches is the same recording to mcap's reader, CRCs or not."""
+    samples = list(recordings.frames(12, 24, 16))
+    content = robot.sealed("bytes.mcap", samples, compression="", chunk_size=4000).read_bytes()
+    spans, path = recordings.data_spans(robot.folder / "bytes.mcap", samples), tmp_path / "flipped.mcap"
+    within = {at for span in spans for at in span}
+    draw = random.Random(11)
+    data = content.index(b"platemark.recording")  # the proof behind the messages has tests of its own
+    for at in draw.sample(range(data), 150) + draw.sample(range(len(content) - 1500, len(content)), 50):
+        path.write_bytes(content[:at] + bytes([content[at] ^ draw.randrange(1, 256)]) + content[at + 1 :])
+        code = robot.verify(path, "--evidence", robot.folder / "bytes.mcap.evidence", "--json").code
+        assert code in {0, 1, 2, 3}, at
+        assert code != 0 or (at not in within and recordings.read_mcap(path, crcs=False) == samples), at
+
+
+def test_several_clips_at_once(robot: Robot, whole: Path, small: list[Sample], tmp_path: Path) -> None:
+    """The gravest of their exit codes, and a verdict for each."""
+    bad = recordings.write_mcap(
+        tmp_path / "bad.mcap", recordings.altered(small, 3), attached=recordings.attachments(whole)
+    )
+    verdict = robot.judged(whole, bad, code=1)
+    assert [each["result"] for each in verdict["clips"]] == ["MATCHES RECORD", "DOES NOT MATCH"]
