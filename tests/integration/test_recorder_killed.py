@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-import recording_process
 from conftest import SOAK
 from integration.gateway_process import until
 from integration.live import HOUR, NOW, Live, Place, Writer, only
 
+import recording_process
 from platemark import merkle, statement
 from platemark.key_files import write_private
 from platemark.robot import KeptSegment, SegmentJournal, open_chain

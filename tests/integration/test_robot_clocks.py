@@ -14,13 +14,13 @@ import httpx
 import pytest
 from commands import platemark
 from integration.live import HOUR, NOW, Live, Place, found, only
-from segments import Camera
 
 from platemark.checkpoint import parse
 from platemark.rpc import Logged
 from platemark.rpc.sync import LedgerClient
 from platemark.spool import Sender, Spool, State
 from platemark.spool.ledger import LedgerDelivery
+from segments import Camera
 
 SECOND = 10**9
 
