@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from platemark.errors import SegmentError
 from platemark.robot.segmenter import Closed, Segmenter
-from platemark.segment import Channel, Row, SegmentTree, unpack_rows
+from platemark.segment import Channel, Row, SegmentTree, pack_rows, unpack_rows
 
 A, B = Channel.of("/a"), Channel.of("/b")
 CHANNELS = (A, B, Channel.of("/a", encoding="rgb8"))
@@ -188,3 +188,32 @@ def test_settings_that_make_no_sense_are_refused(window: int, most: int, grace: 
     """A window, a grace and a count that cannot be are a mistake of the program."""
     with pytest.raises(ValueError, match=r"\d"):
         Segmenter(window_ns=window, most=most, grace_ns=grace)
+
+
+@given(times=st.lists(st.tuples(st.integers(0, 1 << 33), st.integers(0, 1 << 33)), min_size=1, max_size=40))
+def test_rows_at_once_are_rows_one_by_one(times: list[tuple[int, int]]) -> None:
+    """A tree that is extended by packed rows is the tree of the same messages, also where a time has a short encoding."""
+    rows = [Row(log_time, publish_time, bytes([place]) * 32) for place, (log_time, publish_time) in enumerate(times)]
+    one, other = SegmentTree(A), SegmentTree(A)
+    for each in rows:
+        one.add(each, 7)
+    logs = [each.log_time for each in rows]
+    other.extend(pack_rows(rows), first=min(logs), last=max(logs), size=7 * len(rows))
+    assert (one.digest(), one.count, one.first, one.last, one.size) == (
+        other.digest(),
+        other.count,
+        other.first,
+        other.last,
+        other.size,
+    )
+
+
+def test_long_segments_are_hashed_in_blocks() -> None:
+    """A segment of thousands of messages has the tree of them all."""
+    making, tree = segmenter(), SegmentTree(A)
+    for number in range(5000):
+        message = row(10 + number // 50, b"%d" % number)
+        assert making.add(A, message, 3) == []
+        tree.add(message, 3)
+    (only,) = making.close()
+    assert (only.tree.digest(), only.tree.count, only.tree.size) == (tree.digest(), 5000, 15000)

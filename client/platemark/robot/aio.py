@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 from platemark.robot.model import RecorderState
 from platemark.robot.recorder import Recorder
@@ -12,6 +12,8 @@ from platemark.segment import Channel
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+    from platemark.robot.intake import Data
 
 __all__ = ["SMALL", "AsyncRecorder"]
 
@@ -30,11 +32,11 @@ class AsyncRecorder:
         self.recorder = recorder
 
     async def observe(
-        self, topic: str | Channel, data: Buffer, *, log_time: int, publish_time: int | None = None
+        self, topic: str | Channel, data: Data, *, log_time: int, publish_time: int | None = None
     ) -> bool:
         """As Recorder.observe. The data must stay as it is until this returns; messages whose order counts are awaited in it."""
         try:
-            size = memoryview(data).nbytes
+            size = memoryview(cast("Buffer", data)).nbytes
         except TypeError:
             size = 0  # refused with the reason
         if size <= SMALL:

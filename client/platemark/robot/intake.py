@@ -8,13 +8,28 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from platemark.errors import SegmentError
 from platemark.robot.segmenter import Closed, Segmenter
 from platemark.schema import MAX_INTEGER
-from platemark.segment import Channel, Row
+from platemark.segment import Channel
 
-__all__ = ["LEAST_MEMORY", "MEMORY", "Intake", "check_digest"]
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["LEAST_MEMORY", "MEMORY", "Data", "Intake", "check_digest"]
+
+
+class _Array(Protocol):
+    """A numpy array, which type checkers take for a buffer since Python 3.12 alone."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+
+
+Data: TypeAlias = "Buffer | _Array"
+"""The data of a message: bytes, bytearray, memoryview, a contiguous numpy array, any buffer."""
 
 MEMORY = 64 << 20
 LEAST_MEMORY = 1 << 20
@@ -91,9 +106,10 @@ class Intake:
             if segmenter.held + self._unsaved >= self.most_rows:
                 whole = False
                 break
-            channel, log_time, publish_time, digest, size = queue.popleft()
-            self._end(segmenter.add(channel, Row(log_time, publish_time, digest), size))
+            closed = segmenter.take(*queue.popleft())
             self.taken += 1
+            if closed:
+                self._end(closed)
         self._end(segmenter.due(now))
         if cut and whole:
             self._end(segmenter.close())

@@ -77,7 +77,9 @@ class SegmentJournal:
         with _sentences(self.directory):
             paths = [each for each in self.directory.iterdir() if each.suffix in {_OPEN, _FINISHED}]
         found = []
-        for path in paths:
+        for listed in paths:
+            # Its writer may have finished it since it was listed.
+            path = listed if listed.exists() else listed.with_suffix(_FINISHED)
             with _reading(path) as descriptor:
                 recording, created_ns = _records.read_head(path, descriptor)
             found.append(Recording(recording, created_ns, path.suffix == _FINISHED, path))
@@ -170,6 +172,7 @@ class RecordingJournal:
             waiting |= {segment.place: segment for segment in segments_in(file.path, file.recording, head)}
             for topic, number, _ in kept_in(file.path, head):
                 waiting.pop((topic, number), None)
+        file.records.clear()
         self._waiting = waiting
 
     @property

@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 from platemark.errors import PlatemarkError, SegmentError
-from platemark.robot.intake import MEMORY, Intake, check_digest
+from platemark.robot.intake import MEMORY, Data, Intake, check_digest
 from platemark.robot.journal import SegmentJournal
 from platemark.robot.keeping import Keeping
 from platemark.robot.line import SegmentLine
@@ -70,8 +70,7 @@ class Recorder:
         steady: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         if most > MOST:
-            message = f"at most {MOST} messages a segment, not {most}"
-            raise ValueError(message)
+            raise ValueError(f"at most {MOST} messages a segment, not {most}")
         chain.begin()
         self.recording = secrets.token_bytes(16)
         self._intake = Intake(Segmenter(window_ns=window_ns, most=most, grace_ns=grace_ns), memory=memory)
@@ -113,28 +112,27 @@ class Recorder:
         )
         return self._declare(declared)
 
-    def observe(self, topic: str | Channel, data: Buffer, *, log_time: int, publish_time: int | None = None) -> bool:
+    def observe(self, topic: str | Channel, data: Data, *, log_time: int, publish_time: int | None = None) -> bool:
         """Take a message: its data as published, in any buffer of contiguous bytes; hashed before this returns, never copied.
 
         `topic` is one that was declared, or a Channel. Times are Unix ns; `publish_time` is `log_time` where there is no other.
         False: there was no room, and the message is counted as unobserved. Raises SegmentError: an unknown topic, a time outside
         0..2^63 - 1, data that is no such buffer; RuntimeError: closed.
         """
+        buffer = cast("Buffer", data)
         try:
-            digest = hashlib.sha256(data).digest()
-            size = len(data) if type(data) is bytes else memoryview(data).nbytes
+            digest = hashlib.sha256(buffer).digest()
+            size = memoryview(buffer).nbytes
         except (TypeError, ValueError, BufferError) as error:
             raise SegmentError("data", f"not a buffer of contiguous bytes: {error}") from None
-        channel = self._channels.get(topic) if type(topic) is str else None
-        return self._put(channel or self._known(topic), log_time, publish_time, digest, size)
+        return self._put(topic, log_time, publish_time, digest, size)
 
     def observe_digest(
         self, topic: str | Channel, digest: bytes, size: int, *, log_time: int, publish_time: int | None = None
     ) -> bool:
         """As `observe`, for who has hashed the data elsewhere: `digest` is its SHA-256, `size` its length in bytes."""
         check_digest(digest, size)
-        channel = self._channels.get(topic) if type(topic) is str else None
-        return self._put(channel or self._known(topic), log_time, publish_time, digest, size)
+        return self._put(topic, log_time, publish_time, digest, size)
 
     def start(self) -> None:
         """Start the threads. Starting twice is fine. Raises RuntimeError: closed."""
@@ -150,7 +148,12 @@ class Recorder:
             each.start()
 
     def flush(self, patience: float = 30.0) -> bool:
-        """End the open segments; whether everything that was observed before is kept, waiting `patience` seconds at most."""
+        """End the open segments; whether everything that was observed before is kept, waiting `patience` seconds at most.
+
+        Raises RuntimeError: not started.
+        """
+        if not self._threads:
+            raise RuntimeError("this recorder was not started")
         deadline = time.monotonic() + patience
         with self._changed:
             self._cuts_wanted += 1
@@ -164,6 +167,7 @@ class Recorder:
     def close(self, patience: float = 30.0) -> RecorderState:
         """Take no more, flush, stop: the last state. What could not be kept in time waits in the journal for the next run.
 
+        Call it when no thread observes any more: a message that is handed over at the same moment may be lost.
         Only messages whose rows could not be written to disk are lost: those that are still queued, open or unsaved.
         """
         with self._changed:
@@ -219,9 +223,11 @@ class Recorder:
         if not self._closed:
             self.close()
 
-    def _put(self, channel: Channel, log_time: int, publish_time: int | None, digest: bytes, size: int) -> bool:
+    def _put(self, topic: str | Channel, log_time: int, publish_time: int | None, digest: bytes, size: int) -> bool:
         if self._closed:
             self._check_open()
+        channel = self._channels.get(topic) if isinstance(topic, str) else None
+        channel = channel or self._known(topic)
         return self._intake.put(channel, log_time, log_time if publish_time is None else publish_time, digest, size)
 
     def _known(self, topic: str | Channel) -> Channel:
@@ -237,8 +243,7 @@ class Recorder:
 
     def _check_open(self) -> None:
         if self._closed:
-            message = "this recorder is closed"
-            raise RuntimeError(message)
+            raise RuntimeError("this recorder is closed")
 
     def _segmenting(self) -> None:
         """The thread that puts messages into segments; it waits for nothing but messages."""
@@ -246,7 +251,10 @@ class Recorder:
         while not self._stopping:
             self._intake.busy.wait(_POLL)
             self._intake.busy.clear()
-            self._segment(self._steady())
+            try:
+                self._segment(self._steady())
+            except Exception:  # noqa: BLE001 - nothing is known that raises here; the other messages go on
+                _LOG.exception("a message could not be put into a segment")
             if self._intake.unobserved != told:
                 told = self._intake.unobserved
                 _LOG.error("messages were not observed, memory is full", extra={"unobserved": told})
@@ -287,9 +295,6 @@ class Recorder:
 
     def _told(self, fault: str | None) -> None:
         if fault != self._fault:
-            if fault is None:
-                _LOG.info("keeping again")
-            else:
-                _LOG.error("segments cannot be kept", extra={"reason": fault})
+            _LOG.log(logging.ERROR if fault else logging.INFO, "keeping", extra={"reason": fault})
         self._fault = fault
         self._failures = 0 if fault is None else self._failures + 1

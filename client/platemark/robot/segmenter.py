@@ -9,11 +9,12 @@ more of its own log time than a window and the grace.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 
 from platemark.errors import SegmentError
 from platemark.schema import MAX_INTEGER
-from platemark.segment import MAX_COUNT, Channel, Row, SegmentTree
+from platemark.segment import MAX_COUNT, ROW_SIZE, Channel, Row, SegmentTree
 
 __all__ = ["GRACE_NS", "MOST", "WINDOW_NS", "Closed", "Segmenter"]
 
@@ -21,6 +22,8 @@ WINDOW_NS = 10**9
 GRACE_NS = 200_000_000
 MOST = 1 << 20
 _DIGEST_SIZE = 32
+_BLOCK = 1024  # rows that are hashed at once
+_ROW = struct.Struct(">QQ32s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Segmenter:
         self.held = 0
         self._most = most
         self._windows: list[_Window] = []  # what is open, in ascending order of their ends
+        self._latest: dict[str, _Open] = {}  # by topic: what its last message went into, as long as nothing has ended
         self._frontier = 0  # the end of the latest window that has ended
         self._numbers: dict[str, int] = {}
 
@@ -71,20 +75,36 @@ class Segmenter:
         Raises SegmentError: a time outside 0..2^63 - 1, a digest that is not 32 bytes; nothing was taken.
         """
         _check(row, size)
-        log_time = row.log_time
-        closed = self._until(log_time - self.grace_ns)
-        segment = self._segment(channel, log_time)
-        if not segment.takes(channel, log_time, self.grace_ns):
-            jumped = segment.channel == channel
-            closed += self.close()
-            if jumped:
-                self._frontier = 0  # the grid goes on from where the clock is now
+        return self.take(channel, row.log_time, row.publish_time, row.digest, size)
+
+    def take(self, channel: Channel, log_time: int, publish_time: int, digest: bytes, size: int) -> list[Closed]:
+        """As `add`, for values that are known to be right."""
+        segment = self._latest.get(channel.topic)
+        if segment is None or segment.channel is not channel or not segment.last <= log_time < segment.limit:
+            closed = self._until(log_time - self.grace_ns)
             segment = self._segment(channel, log_time)
-        segment.tree.add(row, size)
-        segment.rows += row.pack()
+            if not segment.takes(channel, log_time, self.grace_ns):
+                jumped = segment.channel == channel
+                closed += self.close()
+                if jumped:
+                    self._frontier = 0  # the grid goes on from where the clock is now
+                segment = self._segment(channel, log_time)
+            segment.first = min(segment.first, log_time)
+            # Up to here another message of the same channel needs no second thought.
+            ends = (segment.end, self._windows[0].end + self.grace_ns)
+            segment.limit = min(*ends, segment.first + segment.window_ns + self.grace_ns)
+            self._latest[channel.topic] = segment
+        else:
+            closed = []
+        segment.last = max(segment.last, log_time)
+        segment.size += size
+        segment.count += 1
+        segment.rows += _ROW.pack(log_time, publish_time, digest)
         self.held += 1
-        if segment.tree.count >= self._most:
+        if segment.count >= self._most:
             closed += self.close()
+        elif not segment.count % _BLOCK:
+            segment.hash()
         return closed
 
     def due(self, now: int) -> list[Closed]:
@@ -114,7 +134,8 @@ class Segmenter:
             self._windows.append(window)
         segment = window.segments.get(channel.topic)
         if segment is None:
-            segment = window.segments[channel.topic] = _Open(channel, window.window_ns, SegmentTree(channel))
+            segment = _Open(channel, window.window_ns, window.end, SegmentTree(channel))
+            window.segments[channel.topic] = segment
         return segment
 
     def _until(self, time: int) -> list[Closed]:
@@ -122,18 +143,20 @@ class Segmenter:
         windows = self._windows
         if not windows or windows[0].end > time:
             return []
+        self._latest.clear()
         ended: list[_Open] = []
         while windows and windows[0].end <= time:
             window = windows.pop(0)
             self._frontier = max(self._frontier, window.end)
             ended += window.segments.values()
-        ended.sort(key=lambda each: (each.tree.last, each.channel.topic))
+        ended.sort(key=lambda each: (each.last, each.channel.topic))
         return [self._closed(each) for each in ended]
 
     def _closed(self, segment: _Open) -> Closed:
         number = self._numbers.get(segment.channel.topic, 0)
         self._numbers[segment.channel.topic] = number + 1
-        self.held -= segment.tree.count
+        segment.hash()
+        self.held -= segment.count
         return Closed(segment.channel, number, segment.window_ns, segment.tree, bytes(segment.rows))
 
 
@@ -143,16 +166,28 @@ class _Open:
 
     channel: Channel
     window_ns: int
+    end: int
     tree: SegmentTree
     rows: bytearray = field(default_factory=bytearray)
+    first: int = MAX_INTEGER
+    last: int = 0
+    count: int = 0
+    size: int = 0
+    limit: int = 0
 
     def takes(self, channel: Channel, log_time: int, grace_ns: int) -> bool:
-        tree = self.tree
-        if not tree.count:
+        """Whether a message may be one of this segment."""
+        if not self.count:
             return True
         if channel is not self.channel and channel != self.channel:
             return False
-        return max(tree.last, log_time) - min(tree.first, log_time) <= self.window_ns + grace_ns
+        return max(self.last, log_time) - min(self.first, log_time) <= self.window_ns + grace_ns
+
+    def hash(self) -> None:
+        """Bring the tree up to the rows."""
+        rows = self.rows[self.tree.count * ROW_SIZE :]
+        if rows:
+            self.tree.extend(rows, first=self.first, last=self.last, size=self.size - self.tree.size)
 
 
 @dataclass(slots=True)
