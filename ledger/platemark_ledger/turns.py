@@ -43,7 +43,7 @@ class Turns:
     @property
     def waiting(self) -> int:
         """How many streams wait for room."""
-        return len(self._asking)
+        return sum(not asking.given.cancelled() for asking in self._asking)
 
     async def take(self, lane: Lane, count: int) -> None:
         """Returns when there is room for `count` statements, which are then the caller's to `give` back.
@@ -62,12 +62,9 @@ class Turns:
         try:
             await asking.given
         except asyncio.CancelledError:
-            if asking.given.done() and not asking.given.cancelled():
+            if not asking.given.cancelled():
                 self.give(count)
             else:
-                if asking in self._asking:  # else somebody was served in between, and passed over it
-                    self._asking.remove(asking)
-                    heapq.heapify(self._asking)
                 self._serve()
             raise
 
@@ -78,14 +75,10 @@ class Turns:
 
     def _serve(self) -> None:
         # Whoever is first waits until there is room for all it asks for: otherwise small ones would pass it for ever.
-        while self._asking:
-            if self._asking[0].given.cancelled():
-                # Cancelled in this very turn of the loop: its caller has not run since, and gets no room.
-                heapq.heappop(self._asking)
-                continue
-            if self._asking[0].count > self._left:
-                return
+        while self._asking and (self._asking[0].given.cancelled() or self._asking[0].count <= self._left):
             asking = heapq.heappop(self._asking)
+            if asking.given.cancelled():
+                continue
             self._left -= asking.count
             self._clock = max(self._clock, asking.start)
             asking.given.set_result(None)

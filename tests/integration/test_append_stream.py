@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+from contextlib import suppress
 
+import grpc
 import pytest
 from integration.live import Live, Place, Writer, only, refused
+from integration.test_slow_readers import mute
+from integration.wire import Said, said
 
-from platemark.rpc import LedgerClient, Logged, RefusedError
+from platemark.rpc import LedgerClient, Logged, RefusedError, Retry, UnavailableError
+from platemark.v1 import ledger_pb2 as pb
 
 
 def captures(device: Writer, count: int) -> list[bytes]:
@@ -92,3 +99,102 @@ def test_an_idle_stream_ends_and_the_next_batch_opens_another(place: Place) -> N
                 return found
 
         assert len(asyncio.run(run())) == 3
+
+
+def test_a_drained_ledger_answers_what_it_has_read_and_the_rest_is_sent_to_the_next(place: Place) -> None:
+    """SIGTERM with batches on their way: each is logged once, in order, by two ledgers after another."""
+    with place.served() as live:
+        raws = captures(live.device("drained"), 300)
+        stream = live.client(retry=Retry(attempts=1)).open_append_stream()
+        for raw in raws:
+            stream.send([raw])
+        found = indices(stream.receive().outcomes)
+        live.signal(signal.SIGTERM)
+        with suppress(UnavailableError):
+            while stream.unanswered:
+                found += indices(stream.receive().outcomes)
+        assert live.wait() == 0
+    with place.served() as live:
+        rest = [
+            place for each in live.client().append_stream([[raw] for raw in raws]) for place in indices(each.outcomes)
+        ]
+    assert rest == sorted(set(rest))
+    assert rest[: len(found)] == found
+
+
+def test_a_killed_ledger_loses_nothing_that_it_answered(place: Place) -> None:
+    """SIGKILL of the worker while streaming: the client opens another stream, and every place is as it was told."""
+    with place.served() as live:
+        raws = captures(live.device("killed"), 400)
+        answers = live.client(retry=Retry(attempts=40)).append_stream([[raw] for raw in raws])
+        found = indices(next(iter(answers)).outcomes)
+        os.kill(live.workers[0], signal.SIGKILL)
+        found += [place for each in answers for place in indices(each.outcomes)]
+        assert found == sorted(set(found))
+        assert len(found) == 400
+        told = live.client().append(raws[:5])
+        assert [each.statement.index for each in told.outcomes if isinstance(each, Logged)] == found[:5]
+
+
+def test_a_cancelled_stream_disturbs_nobody(live: Live) -> None:
+    """What it had sent is logged or not; another stream, sharing its commits, goes on, and so does its own device."""
+    leaving, staying = live.device("leaving"), live.device("staying")
+    gone, kept = captures(leaving, 600), captures(staying, 200)
+
+    async def run() -> list[int]:
+        async with LedgerClient(live.address, trusted=live.place.trusted) as client:
+            for _ in range(3):
+                stream = client.open_append_stream()
+                for start in range(0, 600, 200):
+                    stream.send(gone[start : start + 200])
+                await stream.receive()
+                await stream.close()
+            answers = client.append_stream([kept[start : start + 20] for start in range(0, 200, 20)])
+            return [place async for each in answers for place in indices(each.outcomes)]
+
+    assert len(asyncio.run(run())) == 200
+    again = live.client().append(gone)
+    assert len(indices(again.outcomes)) == 600
+
+
+def test_a_caller_has_so_many_streams_and_no_more(place: Place) -> None:
+    """Further ones are told to come again, others' calls go on, and a place is free again once a stream has ended."""
+    with place.served(CALLER_STREAMS="2") as live:
+        raws = captures(live.device("many"), 4)
+        client = live.client(retry=Retry(attempts=1))
+        streams = [client.open_append_stream() for _ in range(3)]
+        for stream, raw in zip(streams[:2], raws, strict=False):
+            stream.send([raw])
+            only(stream.receive().outcomes)
+        streams[2].send([raws[2]])
+        with pytest.raises(UnavailableError) as caught:
+            streams[2].receive()
+        assert caught.value.info == "OVERLOADED"
+        only(client.append([raws[2]]).outcomes)
+        streams[0].close()
+        only(next(iter(live.client().append_stream([[raws[3]]]))).outcomes)
+
+
+def test_a_client_that_takes_no_answers_is_ended_and_harms_nobody(place: Place) -> None:
+    """Its stream ends after the time for one answer; meanwhile and after it, others are served, and its place is free."""
+    with place.served(STREAM_STALL="0.5", CALLER_STREAMS="1") as live:
+        raws = captures(live.device("mute"), 2)
+        request = pb.AppendRequest(statements=[raws[0]])
+        with mute(live.address, request, calls=1, method="AppendStream"):
+            assert only(live.client().append([raws[0]]).outcomes).duplicate
+            stream = live.client(retry=Retry(attempts=40)).open_append_stream()
+            stream.send([raws[1]])
+            only(stream.receive().outcomes)
+
+
+def test_bytes_that_are_no_message_end_a_stream_behind_its_answers(live: Live) -> None:
+    """The hostile part of a stream costs the stream and nothing that came before."""
+    (raw,) = captures(live.device("garbage"), 1)
+    good = pb.AppendRequest(statements=[raw]).SerializeToString()
+    with grpc.insecure_channel(live.address) as channel:
+        call: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream("/platemark.v1.Ledger/AppendStream")
+        answers = call(iter([good, b"\xff\xff\xff", good]))
+        assert pb.AppendResponse.FromString(next(answers)).outcomes[0].HasField("logged")
+        with pytest.raises(grpc.RpcError) as caught:
+            next(answers)
+    assert said(caught.value) == Said(grpc.StatusCode.INVALID_ARGUMENT, "platemark", "MALFORMED_MESSAGE", ())

@@ -27,13 +27,13 @@ _LIST_ONE = pb.ListStatementsRequest(limit=1)
 
 
 @contextmanager
-def mute(address: str, request: Message, *, calls: int) -> Iterator[socket.socket]:
+def mute(address: str, request: Message, *, calls: int, method: str | None = None) -> Iterator[socket.socket]:
     """A connection (HTTP/2, RFC 9113) with so many calls whose window of 0 lets not one byte of an answer through.
 
     The block begins when the ledger has begun to answer every one of them: headers are not subject to the window.
     """
     host, port = address.rsplit(":", 1)
-    method = type(request).__name__.removesuffix("Request")
+    method = method or type(request).__name__.removesuffix("Request")
     fields = {
         ":method": "POST",
         ":scheme": "http",

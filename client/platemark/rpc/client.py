@@ -6,6 +6,7 @@ import asyncio
 import random
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from weakref import WeakSet
 
 import grpc
 
@@ -80,6 +81,7 @@ class LedgerClient:
         self._draw = draw
         # The newest checkpoint seen, for the check of two roots; owned by the event loop.
         self._newest: Checkpoint | None = None
+        self._streams: WeakSet[streaming.AppendStream] = WeakSet()
 
     async def __aenter__(self) -> Self:
         return self
@@ -91,6 +93,8 @@ class LedgerClient:
 
     async def close(self) -> None:
         """Ends calls under way and gives back the connection."""
+        for stream in list(self._streams):
+            await stream.close()
         await self._channel.close()
 
     async def append(
@@ -110,7 +114,9 @@ class LedgerClient:
         self, *, wait: model.Wait = model.Wait.LOGGED, timeout: float = streaming.TIMEOUT
     ) -> streaming.AppendStream:
         """A stream of appends for whoever sends and receives by itself. `timeout`: seconds without an answer."""
-        return streaming.AppendStream(self, wait=wait, request_wait=_WAITS[wait], timeout=timeout)
+        stream = streaming.AppendStream(self, wait=wait, request_wait=_WAITS[wait], timeout=timeout)
+        self._streams.add(stream)
+        return stream
 
     async def append_stream(
         self,

@@ -113,7 +113,10 @@ class AppendStream:
     async def close(self) -> None:
         """End it. Requests that the ledger has read are logged all the same. Closing twice is fine."""
         self._closed = True
+        writing = self._writing
         self._give_up()
+        if writing is not None:
+            await asyncio.gather(writing, return_exceptions=True)
 
     async def _reply(self) -> pb.AppendResponse:
         loop = asyncio.get_running_loop()

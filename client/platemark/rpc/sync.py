@@ -90,11 +90,12 @@ class LedgerClient:
     checkpoint = _blocking(client.LedgerClient.checkpoint)
     watch = _iterating(client.LedgerClient.watch)
 
-    def open_append_stream(
+    def open_append_stream(  # noqa: D102 - below, the very words of the other
         self, *, wait: model.Wait = model.Wait.LOGGED, timeout: float = streaming.TIMEOUT
     ) -> AppendStream:
-        """As platemark.rpc.LedgerClient.open_append_stream, blocking."""
         return AppendStream(self._run, self._run(self._open_append_stream(wait, timeout)))
+
+    open_append_stream.__doc__ = client.LedgerClient.open_append_stream.__doc__
 
     async def _open_append_stream(self, wait: model.Wait, timeout: float) -> streaming.AppendStream:
         return self._client.open_append_stream(wait=wait, timeout=timeout)

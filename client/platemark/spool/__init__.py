@@ -7,7 +7,7 @@ ledger (platemark.spool.ledger) the extra `platemark[rpc]`, to show metrics (pla
 from __future__ import annotations
 
 from platemark.spool.backoff import Backoff
-from platemark.spool.delivery import Cause, Deliver, DeliveryError, Logged, Outcome, Refused
+from platemark.spool.delivery import Cause, Deliver, DeliveryError, Logged, Outcome, Refused, Streamed
 from platemark.spool.errors import SpoolBusyError, SpoolDamagedError, SpoolError, SpoolFullError
 from platemark.spool.model import Counts, Entry, Full, Room, State
 from platemark.spool.outbox import CAPACITY, DAY_NS, KEEP_NS, Spool
@@ -37,5 +37,6 @@ __all__ = [
     "SpoolError",
     "SpoolFullError",
     "State",
+    "Streamed",
     "Traffic",
 ]

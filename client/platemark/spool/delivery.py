@@ -5,11 +5,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from platemark.errors import PlatemarkError
 
-__all__ = ["Cause", "Deliver", "DeliveryError", "Logged", "Outcome", "Refused"]
+__all__ = ["Cause", "Deliver", "DeliveryError", "Logged", "Outcome", "Refused", "Streamed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +58,20 @@ class DeliveryError(PlatemarkError):
 
 Deliver: TypeAlias = Callable[[Sequence[bytes]], Sequence[Outcome]]
 """Sends statements and returns one outcome each, in order. Raises DeliveryError."""
+
+
+@runtime_checkable
+class Streamed(Protocol):
+    """A delivery that can have several batches on their way, in one order; also a Deliver."""
+
+    def send(self, raws: Sequence[bytes]) -> None:
+        """Put a batch on its way behind those that are. Raises DeliveryError, about the oldest on its way."""
+
+    def receive(self) -> Sequence[Outcome]:
+        """One outcome for each statement of the oldest batch on its way, in order.
+
+        Raises DeliveryError, about that batch; then none is on its way any more.
+        """
+
+    def abandon(self) -> None:
+        """None is on its way any more; what becomes of those that were is unknown, and sending them again is safe."""

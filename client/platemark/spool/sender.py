@@ -1,9 +1,10 @@
 """The sender: brings what a spool holds to a ledger, in order, in batches, for as long as it takes.
 
-One batch is settled before the next one is sent, so the order of putting is the order of the log. A statement that the ledger
-refuses is set aside at once. A batch that fails as a whole is halved until it passes or is one statement. One statement that
-fails again and again without being refused is a suspect: it is set aside only when the ledger took others in between, twice,
-and failed over it each time; while it takes none, the ledger is at fault and everything waits.
+Batches are sent, answered and settled in one order, so the order of putting is the order of the log. While all goes well and the
+delivery can (Streamed), a few are on their way at once; otherwise one is settled before the next one is sent. A statement that
+the ledger refuses is set aside at once. A batch that fails as a whole is halved until it passes or is one statement. One
+statement that fails again and again without being refused is a suspect: it is set aside only when the ledger took others in
+between, twice, and failed over it each time; while it takes none, the ledger is at fault and everything waits.
 
 Nothing here is remembered on disk but by the spool: a sender that dies sends the batch again, and a ledger gives a statement
 that it has the same index.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import enum
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -23,17 +25,21 @@ from platemark.errors import CoseError
 from platemark.locks import FileLock
 from platemark.spool import database
 from platemark.spool.backoff import Backoff
-from platemark.spool.delivery import Cause, Deliver, DeliveryError, Logged, Outcome, Refused
+from platemark.spool.delivery import Cause, Deliver, DeliveryError, Logged, Outcome, Refused, Streamed
 from platemark.spool.errors import SpoolBusyError, SpoolDamagedError, SpoolError
 from platemark.spool.model import Entry
 from platemark.spool.outbox import Spool
 from platemark.spool.suspects import Suspects
 
-__all__ = ["BATCH", "Did", "Sender", "Traffic", "Wait", "at_work"]
+__all__ = ["AHEAD", "BATCH", "Did", "Sender", "Traffic", "Wait", "at_work"]
 
 BATCH = 256
 MAX_BYTES = 2 * 1024 * 1024  # of one batch; a ledger takes at least this much in one call
 _LOCK = "sender.lock"
+AHEAD = 4  # batches on their way at once
+_RUN = (
+    64  # batches sent in a row before the spool is looked at from its start again, where `retry` puts statements back
+)
 _IDLE = 0.25  # seconds between two looks at an empty spool
 _PRUNE_NS = 3600 * 10**9
 _GIVE_UP = 12  # failures in a row after which `drain` ends
@@ -87,6 +93,10 @@ class Sender:
         self._draw = draw
         self._suspects = Suspects()
         self._probing = False
+        delivery: object = deliver
+        self._stream = delivery if isinstance(delivery, Streamed) else None
+        self._on_way: deque[list[Entry]] = deque()
+        self._run = 0
         self._pruned_ns: int | None = None
         self._lock: FileLock | None = None
 
@@ -105,6 +115,7 @@ class Sender:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._lock is not None:
+            self._recall()
             self._lock.release()
             self._lock.close()
             self._lock = None
@@ -131,11 +142,13 @@ class Sender:
                 return False
 
     def step(self) -> Did:
-        """Send one batch and settle it."""
+        """Send one batch and settle it; or send some ahead and settle the oldest."""
         if self._lock is None:
             msg = "a sender works in a `with`"
             raise RuntimeError(msg)
         try:
+            if self._on_way or self._undisturbed():
+                return self._step_ahead()
             batch = self._next()
             if not batch:
                 return Did.IDLE
@@ -143,8 +156,58 @@ class Sender:
         except SpoolDamagedError:
             raise
         except SpoolError as error:
-            # The batch may be logged and not settled here: it is sent again, and gets the same indices.
+            # The batches may be logged and not settled here: they are sent again, and get the same indices.
+            self._recall()
             return self._failed(error)
+
+    def _undisturbed(self) -> bool:
+        """Whether to send ahead: not while batches fail, or a statement is under suspicion, which has to stand alone."""
+        return self._stream is not None and self._limit == self._most and not self.traffic.failures
+
+    def _step_ahead(self) -> Did:
+        assert self._stream is not None
+        try:
+            self._send_ahead(self._stream)
+            if not self._on_way:
+                return Did.IDLE
+            outcomes = self._stream.receive()
+            batch = self._on_way[0]
+            _check_count(batch, outcomes)
+        except DeliveryError as error:
+            # Without a batch the connection itself failed.
+            batch = self._on_way[0] if self._on_way else []
+            self._recall()
+            return self._whole_batch(batch, error) if batch else self._failed(error)
+        self._on_way.popleft()
+        # Crash here, or between two of these: what is not settled is sent again, in its order, and gets the same indices.
+        did = self._settle(batch, outcomes)
+        if did is Did.FAILED or not self._undisturbed():
+            self._recall()
+        return did
+
+    def _send_ahead(self, stream: Streamed) -> None:
+        if not self._on_way:
+            self._run = 0
+        while len(self._on_way) < AHEAD and self._run < _RUN:
+            after = self._on_way[-1][-1].number if self._on_way else 0
+            batch = _within(self.spool.pending(self._most, after=after), MAX_BYTES)
+            damaged = [entry for entry in batch if not _whole(entry)]
+            for entry in damaged:
+                self._set_aside_damaged(entry)
+            batch = [entry for entry in batch if entry not in damaged]
+            if batch:
+                stream.send([entry.raw for entry in batch])
+                self._on_way.append(batch)
+                self._run += 1
+            elif not damaged:
+                return
+
+    def _recall(self) -> None:
+        """What is on its way is as if it had not been sent: it is still pending."""
+        self._on_way.clear()
+        self._run = 0
+        if self._stream is not None:
+            self._stream.abandon()
 
     def _next(self) -> list[Entry]:
         """The oldest ones; or, now and then while the oldest one alone fails for long, one that may show why."""
@@ -167,13 +230,11 @@ class Sender:
     def _send(self, batch: list[Entry]) -> Did:
         for entry in batch:
             if not _whole(entry):
-                self._set_aside(entry, "damaged", "its bytes in the spool are no longer those that were put")
+                self._set_aside_damaged(entry)
                 return Did.SENT
         try:
             outcomes = self._deliver([entry.raw for entry in batch])
-            if len(outcomes) != len(batch):
-                reason = f"{len(outcomes)} answers for {len(batch)} statements"
-                raise DeliveryError(reason, cause=Cause.HELD, word="bad-reply")  # noqa: TRY301 - judged as any other
+            _check_count(batch, outcomes)
         except DeliveryError as error:
             return self._whole_batch(batch, error)
         return self._settle(batch, outcomes)
@@ -227,6 +288,9 @@ class Sender:
         self.spool.set_aside(entry.id, code, reason)
         self.traffic.set_aside += 1
 
+    def _set_aside_damaged(self, entry: Entry) -> None:
+        self._set_aside(entry, "damaged", "its bytes in the spool are no longer those that were put")
+
     def _failed(self, error: DeliveryError | SpoolError) -> Did:
         self.traffic.failed += 1
         self.traffic.failures += 1
@@ -269,6 +333,12 @@ def _within(entries: list[Entry], most: int) -> list[Entry]:
         if total > most and count:
             return entries[:count]
     return entries
+
+
+def _check_count(batch: Sequence[Entry], outcomes: Sequence[Outcome]) -> None:
+    if len(outcomes) != len(batch):
+        reason = f"{len(outcomes)} answers for {len(batch)} statements"
+        raise DeliveryError(reason, cause=Cause.HELD, word="bad-reply")
 
 
 def _whole(entry: Entry) -> bool:
