@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from integration.live import NOW, Writer
 
+from platemark.recording.model import Fault, Message
 from platemark.segment import Channel, Row, SegmentTree
 
-__all__ = ["PERIOD", "Camera"]
+__all__ = ["PERIOD", "Camera", "Frames"]
 
 PERIOD = 33_333_333
 """Nanoseconds from one frame to the next, at 30 a second."""
+
+_SIZE = 921_600
 
 
 @dataclass
@@ -25,6 +29,8 @@ class Camera:
     now: int = NOW
     number: int = 0
     window_ns: int = 10**9
+    rows: dict[int, list[Row]] = field(default_factory=dict)
+    """Of every segment, by its number: what the recorder's journal has."""
 
     @property
     def channel(self) -> Channel:
@@ -41,9 +47,26 @@ class Camera:
         tree = SegmentTree(self.channel)
         for place in range(frames):
             data = hashlib.sha256(b"%d %d %s" % (self.number, place, self.recording)).digest()
-            tree.add(Row(self.now, self.now, data), 921_600)
+            row = Row(self.now, self.now, data)
+            self.rows.setdefault(self.number, []).append(row)
+            tree.add(row, _SIZE)
             self.now += PERIOD
         payload = tree.fields(recording=self.recording, number=self.number, window_ns=self.window_ns)
         self.number += 1
         clock = {"source": "ntp", "error_ns": 1_000_000}
         return self.writer.build("segment", **{"clock": clock, **payload, **changes})
+
+
+@dataclass
+class Frames:
+    """A Source: all frames of a camera, as a recording holds them, in order of time."""
+
+    camera: Camera
+    path: str = "frames"
+    faults: list[Fault] = field(default_factory=list)
+    proofs: list[bytes] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Message]:
+        rows = sorted((row for each in self.camera.rows.values() for row in each), key=lambda row: row.log_time)
+        for row in rows:
+            yield Message(self.camera.channel, row.log_time, row.publish_time, row.digest, _SIZE)

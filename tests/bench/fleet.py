@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
 
-import fleet
 import grpc
 from bench.devices import cores
+from bench.devices_streaming import Fleet, Round, beside, server_seconds
 from bench.report import Report, Row, percentile
-from fleet import Device, Seen, Signed
 from integration.live import Live, found
 
+import fleet
+from fleet import Signed
+from neighbours import NEIGHBOURS
 from platemark.rpc import Logged
 from platemark.v1 import ledger_pb2 as pb
 from platemark.v1 import ledger_pb2_grpc
@@ -29,9 +28,7 @@ __all__ = ["run"]
 _DEVICES = 1_000
 _EACH = 4  # segments of a device in one measurement
 _BESIDE = 2  # and beside a neighbour
-_PROCESSES = 2
 _BATCH = 256
-_PATIENCE = 60.0
 _SPARE = 256  # statements of a neighbour's own
 _PACE = 1.0  # seconds from one segment to the next of a device that records
 _PACED = 3
@@ -40,7 +37,7 @@ _PACED = 3
 def run(report: Report, directory: Path, *, full: bool) -> None:
     """Subject `fleet`."""
     each, short = (3 * _EACH, 3 * _BESIDE) if full else (_EACH, _BESIDE)
-    count = 2 * each + _PACED + short * (1 + len(fleet.NEIGHBOURS))
+    count = 2 * each + _PACED + short * (1 + len(NEIGHBOURS))
     signed = _sign([(number, count) for number in range(_DEVICES)])
     spare = [segment.raw for segment in _sign([(_DEVICES, _SPARE)])[0]]
     # All devices here have one address, so that the bound of one caller has to let them in.
@@ -49,67 +46,30 @@ def run(report: Report, directory: Path, *, full: bool) -> None:
         _log(live, spare)
         turns = _Turns(signed)
         batches = _batches(turns.take(each))
+        before = server_seconds(live)
         unary = asyncio.run(_unary(live.address, batches))
-        alone = _round(live, turns.take(each))
-        _throughput(report, alone, unary)
-        _paced(report, _round(live, turns.take(_PACED), period=_PACE))
-        beside = {}
-        for name in fleet.NEIGHBOURS:
-            with _neighbour(name, live.address, spare):
-                beside[name] = _round(live, turns.take(short))
-        again = _round(live, turns.take(short))
-    _neighbours(report, beside, again)
+        unary_server = (server_seconds(live) - before) / sum(map(len, batches))
+        with Fleet(live) as devices:
+            alone = devices.round(turns.take(each))
+            _throughput(report, alone, unary, unary_server)
+            _paced(report, devices.round(turns.take(_PACED), period=_PACE))
+            besides = {}
+            for name in NEIGHBOURS:
+                with beside(name, live.address, spare):
+                    besides[name] = devices.round(turns.take(short))
+            again = devices.round(turns.take(short))
+    _neighbours(report, besides, again)
     report.detail(
         "fleet",
         devices=_DEVICES,
         unary_per_second=unary,
         alone=alone.facts(),
         again=again.facts(),
-        beside={name: each.facts() for name, each in beside.items()},
+        beside={name: each.facts() for name, each in besides.items()},
     )
 
 
-@dataclass(frozen=True)
-class _Round:
-    """What all devices saw in one measurement."""
-
-    seen: list[Seen]
-    frames: int
-
-    @property
-    def seconds(self) -> float:
-        """From the moment all were told to go until the last answer."""
-        return max(each.times[-1] for each in self.seen) - min(each.times[0] - each.delays[0] for each in self.seen)
-
-    @property
-    def rate(self) -> float:
-        """Statements a second."""
-        return sum(len(each.indices) for each in self.seen) / self.seconds
-
-    @property
-    def delays(self) -> list[float]:
-        """Of every statement, seconds."""
-        return [delay for each in self.seen for delay in each.delays]
-
-    @property
-    def shares(self) -> list[float]:
-        """Of every device: its statements a second while it was at work."""
-        return [len(each.delays) / (each.times[-1] - each.times[0] + each.delays[0]) for each in self.seen]
-
-    def facts(self) -> dict[str, float]:
-        """For the JSON file."""
-        shares = self.shares
-        return {
-            "per_second": self.rate,
-            "frames_per_second": self.frames / self.seconds,
-            "jain": fleet.jain(shares),
-            "slowest_to_mean": min(shares) * len(shares) / sum(shares),
-            **{f"p{p}_ms": percentile(self.delays, p / 100) * 1e3 for p in (50, 99)},
-            "max_ms": max(self.delays) * 1e3,
-        }
-
-
-def _throughput(report: Report, alone: _Round, unary: float) -> None:
+def _throughput(report: Report, alone: Round, unary: float, unary_server: float) -> None:
     facts = alone.facts()
     report.add(
         Row(
@@ -119,6 +79,17 @@ def _throughput(report: Report, alone: _Round, unary: float) -> None:
             limit=f"{unary:,.0f}/s = the same segments, unary, {_BATCH} a call",
             ratio=alone.rate / unary,
             note="2 workers, 2 client processes, own keys and connections; at most 16 of a device under way",
+        )
+    )
+    own = facts["server_us_per_statement"]
+    report.add(
+        Row(
+            subject="fleet",
+            what="  the ledger's processor time of one",
+            measured=f"{own:.0f} us",
+            limit=f"{unary_server * 1e6:.0f} us unary, {_BATCH} a call",
+            ratio=own / (unary_server * 1e6),
+            note="without the clients, which share the cores and take more than the ledger",
         )
     )
     report.add(
@@ -146,7 +117,7 @@ def _throughput(report: Report, alone: _Round, unary: float) -> None:
     )
 
 
-def _paced(report: Report, paced: _Round) -> None:
+def _paced(report: Report, paced: Round) -> None:
     slowest = [percentile(each.delays, 0.5) for each in paced.seen]
     report.add(
         Row(
@@ -161,8 +132,8 @@ def _paced(report: Report, paced: _Round) -> None:
     report.detail("fleet", paced=paced.facts())
 
 
-def _neighbours(report: Report, beside: Mapping[str, _Round], alone: _Round) -> None:
-    for name, each in beside.items():
+def _neighbours(report: Report, besides: Mapping[str, Round], alone: Round) -> None:
+    for name, each in besides.items():
         facts = each.facts()
         report.add(
             Row(
@@ -235,72 +206,3 @@ async def _unary(address: str, batches: Sequence[list[bytes]]) -> float:
 
         await asyncio.gather(*(send(number) for number in range(4)))
     return sum(map(len, batches)) / (time.monotonic() - began)
-
-
-def _round(live: Live, signed: Sequence[Sequence[Signed]], *, period: float = 0.0) -> _Round:
-    """All devices at once, in processes of their own."""
-    devices = [Device(each, period=period, phase=period * number / len(signed)) for number, each in enumerate(signed)]
-    context = get_context("spawn")
-    pipes: list[Connection] = []
-    processes = []
-    try:
-        for number in range(_PROCESSES):
-            ours, theirs = context.Pipe()
-            share = devices[number::_PROCESSES]
-            process = context.Process(target=_drive, args=(live.address, share, theirs), daemon=True)
-            process.start()
-            processes.append(process)
-            pipes.append(ours)
-        for pipe in pipes:
-            assert _received(pipe) == "ready"
-        for pipe in pipes:
-            pipe.send("go")
-        seen = [each for pipe in pipes for each in cast("list[Seen]", _received(pipe))]
-    finally:
-        for process in processes:
-            process.join(5)
-            if process.is_alive():
-                process.kill()
-                process.join()
-    return _Round(seen, sum(segment.frames for each in signed for segment in each))
-
-
-def _received(pipe: Connection) -> object:
-    assert pipe.poll(_PATIENCE), "the devices did not come to an end"
-    return pipe.recv()
-
-
-def _drive(address: str, devices: Sequence[Device], pipe: Connection) -> None:
-    async def ready() -> None:
-        pipe.send("ready")
-        assert await asyncio.to_thread(pipe.recv) == "go"
-
-    pipe.send(asyncio.run(fleet.drive(address, devices, ready=ready)))
-
-
-@contextmanager
-def _neighbour(name: str, address: str, raws: Sequence[bytes]) -> Iterator[None]:
-    """A process that behaves badly inside the block."""
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_behave, args=(name, address, raws, theirs), daemon=True)
-    process.start()
-    try:
-        assert _received(ours) == "begun"
-        yield
-        assert process.is_alive(), f"the one that {name} gave up"
-    finally:
-        process.kill()
-        process.join()
-
-
-def _behave(name: str, address: str, raws: Sequence[bytes], pipe: Connection) -> None:
-    said = False
-
-    def begun() -> None:
-        nonlocal said
-        if not said:
-            said = True
-            pipe.send("begun")
-
-    asyncio.run(fleet.neighbour(name, address, raws, begun))

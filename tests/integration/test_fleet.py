@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 
-import fleet
 import pytest
-from fleet import Device, Seen, Signed
 from integration.live import Live, found, only
 
+import fleet
+from fleet import Device, Seen, Signed
+from neighbours import NEIGHBOURS, neighbour
 from platemark.rpc import Logged
 
 DEVICES, EACH = 40, 12
@@ -65,7 +66,7 @@ def logged_once_and_in_order(
 async def beside(name: str, live: Live, raws: Sequence[bytes]) -> AsyncIterator[None]:
     """A neighbour that is at it inside the block."""
     begun = asyncio.Event()
-    task = asyncio.create_task(fleet.neighbour(name, live.address, raws, begun.set))
+    task = asyncio.create_task(neighbour(name, live.address, raws, begun.set))
     try:
         await asyncio.wait_for(begun.wait(), 60)
         yield
@@ -83,7 +84,7 @@ def test_everything_is_logged_once_and_in_order(ledger: Live) -> None:
     assert [each.indices for each in seen] == [sorted(each.indices) for each in seen]
 
 
-@pytest.mark.parametrize("name", fleet.NEIGHBOURS)
+@pytest.mark.parametrize("name", NEIGHBOURS)
 def test_a_bad_neighbour_harms_nobody(ledger: Live, name: str) -> None:
     """Beside one that misbehaves every device is served, and what the ledger keeps for that one is bounded."""
     own = [segment.raw for segment in enrolled(ledger, next(_FIRST), 256)]

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-import recording_process
 from conftest import SOAK
 from integration.gateway_process import until
 from integration.live import HOUR, NOW, Live, Place, Writer, only
 
+import recording_process
 from platemark import merkle, statement
 from platemark.key_files import write_private
 from platemark.robot import KeptSegment, SegmentJournal, open_chain
@@ -31,7 +31,7 @@ from platemark.spool import Spool, State
 
 KILLS = 200 if SOAK else 6
 DEVICE = "https://devices.test/robot"
-_LONGEST = 0.6  # seconds from a start to a kill, beyond what was waited for
+_LONGEST = 0.4  # seconds from a start to a kill, beyond what was waited for
 
 
 @dataclass
@@ -70,7 +70,10 @@ class Robot:
         if program in {"ledger", "worker"}:
             assert self.live is not None
             # A worker alone is started again by its supervisor, and so is not in the list of those that were announced.
-            whom = [_children(self.live.process.pid)[0]] if program == "worker" else self._ledger_pids()
+            supervisor = self.live.process.pid
+            whom = self._ledger_pids()
+            if program == "worker":
+                whom = until(lambda: _children(supervisor)[:1] or None, "a worker")
             for pid in whom:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 from commands import platemark
 from integration.live import HOUR, NOW, Live, Place, found, only
-from segments import Camera
 
+from platemark import statement, tlog_proof, trust
 from platemark.checkpoint import parse
+from platemark.recording.conclusion import check_recording
+from platemark.recording.proof import ProvenSegment, RecordingProof, decode
+from platemark.recording.verdict import RecordingVerdict
 from platemark.rpc import Logged
 from platemark.rpc.sync import LedgerClient
+from platemark.segment import pack_rows
 from platemark.spool import Sender, Spool, State
 from platemark.spool.ledger import LedgerDelivery
+from segments import Camera, Frames
 
 SECOND = 10**9
 
@@ -49,6 +54,22 @@ class Watched:
         prefix = 'platemark_conditions_total{condition="'
         samples = [line.removeprefix(prefix).split('"} ') for line in lines if line.startswith(prefix)]
         return {code: float(value) for code, value in samples}
+
+    def verdict(self, camera: Camera, logged: Sequence[Logged], *, at: int = NOW + HOUR) -> RecordingVerdict:
+        """Of all frames of a camera, by a proof of these segments of it, `at` some time."""
+        client = self.live.client()
+        held = client.evidence(index=logged[-1].statement.index).content
+        size = tlog_proof.parse(held.record.proof).checkpoint.checkpoint.size
+        segments = []
+        for each in (one.statement for one in logged):
+            proof = client.inclusion_proof(index=each.index, size=size)
+            number = cast("int", statement.decode(each.statement).payload["number"])
+            rows, codes = pack_rows(camera.rows[number]), self.conditions(each.index)
+            segments.append(ProvenSegment(each.statement, each.index, tuple(proof.path), codes, camera.channel, rows))
+        segments.sort(key=lambda each: each.place)
+        made = RecordingProof(camera.recording, held.to_bytes(), tuple(segments))
+        trusted = trust.parse((self.live.place.directory / "trust.toml").read_bytes())
+        return check_recording(Frames(camera), [decode(made.to_bytes())], trust=trusted, at=at)
 
     def audit(self, camera: Camera) -> tuple[set[tuple[str, int]], dict[str, Any]]:
         """What an audit of everything logged finds, and its line about the device. It always ends with findings, here."""
@@ -137,6 +158,14 @@ def test_a_clock_that_jumps_is_logged_and_shown(watched: Watched) -> None:
     found_here = {each for each in findings if each[1] >= sound.statement.index}
     assert found_here == {(f"chain-{codes[0]}", each.statement.index) for each, codes in expected.items() if codes}
     assert (device["missing"], device["forked"]) == (0, 0)
+    verdict = watched.verdict(camera, list(expected))
+    # The one ahead states a time that has not come yet, and is not relied on before it has.
+    assert verdict.result == "INCONCLUSIVE"
+    assert "the time of verification is before the stated time" in verdict.reason
+    verdict = watched.verdict(camera, list(expected), at=NOW + 48 * HOUR)
+    (recording,) = verdict.recordings
+    assert verdict.result == "MATCHES RECORD", verdict.reason
+    assert dict(recording.conditions) == {"clock-backwards": 2, "clock-future": 1}
     after = watched.counted()
     assert after["clock-backwards"] - before["clock-backwards"] == 2
     assert after["clock-future"] - before["clock-future"] == 1
@@ -166,15 +195,24 @@ def test_a_cloned_key_is_a_fork_and_raises_the_alarm(watched: Watched) -> None:
 def test_a_segment_that_was_left_out_is_named(watched: Watched) -> None:
     """The place in the chain and the segment's own number are both missing; sent later it is late and no gap is left."""
     camera = watched.camera("omitting")
-    watched.add(camera.segment())
+    first = watched.add(camera.segment())
     omitted = camera.segment()
-    after = watched.add(camera.segment()).statement.index
+    last = watched.add(camera.segment())
+    after = last.statement.index
     assert watched.conditions(after) == ("gap",)
     findings, device = watched.audit(camera)
     assert ("chain-gap", after) in findings
     assert (device["statements"], device["missing"]) == (2, 1)
     assert not any("0 to 2 with no gap" in each for each in device["sentences"])
-    late = watched.add(omitted).statement.index
+    verdict = watched.verdict(camera, [first, last])
+    (topic,) = verdict.topics
+    assert [(gap.first, gap.last, gap.between) for gap in topic.gaps] == [(1, 1, True)]
+    assert (verdict.result, verdict.exit_code) == ("INCONCLUSIVE", 3)
+    assert "segment 1 is missing from the evidence" in verdict.reason
+    filled = watched.add(omitted)
+    late = filled.statement.index
     assert watched.conditions(late) == ("late",)
+    verdict = watched.verdict(camera, [first, last, filled])
+    assert (verdict.result, verdict.topics[0].gaps) == ("MATCHES RECORD", ())
     _, device = watched.audit(camera)
     assert (device["statements"], device["missing"]) == (3, 0)
