@@ -248,6 +248,18 @@ def test_two_recordings_of_the_same_messages() -> None:
     assert [each.between for each in found(FRAMES, partly).gaps] == [False]
 
 
+def test_a_gap_is_not_hidden_by_another_sensor() -> None:
+    """What another recording has of the same topic and time says nothing of the messages that are left out of the first."""
+    log = log_of_sensor()
+    segments = recorded(log, FRAMES)
+    others = [replace(message(LEFT, n, f"other {n}".encode()), log_time=NOW + n * STEP + 5) for n in range(30)]
+    second = proof(log, recorded(log, others, recording=bytes(16)), recording=bytes(16))
+    judged = _judged(log, proof(log, [segments[0], segments[2]]), second)
+    finding = found(FRAMES[:10] + FRAMES[20:] + others, judged)
+    assert counts(finding) == {"proven": 50}
+    assert [each.between for each in finding.gaps] == [True]
+
+
 def test_cut_together_from_two() -> None:
     """A file that is made of two recordings is proven by both, and what lies between them is cut."""
     log = log_of_sensor()

@@ -40,7 +40,7 @@ class Entry:
 
     log_time: int
     digest: bytes
-    variants: list[tuple[int, Channel]] = field(default_factory=list)
+    variants: dict[tuple[int, Channel], None] = field(default_factory=dict)
     positions: list[Position] = field(default_factory=list)
     alone: bool = True
     used: bool = False
@@ -72,16 +72,14 @@ class RecordedTopic:
     entries: list[Entry] = field(default_factory=list)
     cover: list[tuple[int, int]] = field(default_factory=list)
     segments: int = 0
+    # By segment that is shown whole: the first of those that follow each other without a gap.
+    _runs: dict[tuple[Track, int], tuple[Track, int]] = field(default_factory=dict)
     _tracks: dict[Track, list[tuple[ProvenSegment, list[tuple[int, Entry]]]]] = field(default_factory=dict)
 
     def covers(self, time: int) -> bool:
         """Whether whole, consecutive segments say which messages there were at this log time."""
-        return self.covers_all(time, time)
-
-    def covers_all(self, first: int, last: int) -> bool:
-        """Whether they do for all of this time."""
-        at = bisect.bisect_right(self.cover, (first, MAX_INTEGER)) - 1
-        return at >= 0 and last <= self.cover[at][1]
+        at = bisect.bisect_right(self.cover, (time, MAX_INTEGER)) - 1
+        return at >= 0 and time <= self.cover[at][1]
 
     def tracks(self) -> list[Track]:
         """The recordings that have the topic, and their forks."""
@@ -107,15 +105,22 @@ class RecordedTopic:
                 first = left.number + (after == left.count - 1)
                 last = right.number - (before == 0)
                 between = bool(anchored) and anchored[0] < at <= anchored[-1]
-                # Another recording of the same topic may say which messages there were.
-                between = between and not self.covers_all(one.log_time, other.log_time)
+                between = between and not self._joined(one, other)
                 yield Gap(min(first, last), max(first, last), one.log_time, other.log_time, between)
+
+    def _joined(self, one: Entry, other: Entry) -> bool:
+        """Whether another recording has both messages, and shows whatever it has between them.
+
+        That it has messages at these times would not do: it may be of another sensor, whose messages are others.
+        """
+        runs = {self._runs.get((track, number)) for track, number, _ in one.positions} - {None}
+        return any(self._runs.get((track, number)) in runs for track, number, _ in other.positions)
 
     def finish(self) -> None:
         """Once every segment is in."""
         self.entries.sort(key=lambda entry: (entry.log_time, entry.positions[0]))
         spans: list[tuple[int, int]] = []
-        for track in self._tracks.values():
+        for key, track in self._tracks.items():
             previous: ProvenSegment | None = None
             for segment, _ in track:
                 first, last = cast("int", segment.said.payload["first"]), cast("int", segment.said.payload["last"])
@@ -123,6 +128,9 @@ class RecordedTopic:
                     if previous is not None and previous.number + 1 == segment.number:
                         first, last = min(first, spans[-1][0]), max(last, spans[-1][1])
                         spans.pop()
+                        self._runs[key, segment.number] = self._runs[key, previous.number]
+                    else:
+                        self._runs[key, segment.number] = (key, segment.number)
                     spans.append((first, last))
                 previous = segment if segment.whole else None
         self.cover = _merged(spans)
@@ -132,8 +140,7 @@ class RecordedTopic:
         shown: list[tuple[int, Entry]] = []
         for place, row in segment.rows():
             entry = self._entry(row, known, nth)
-            if (row.publish_time, segment.channel) not in entry.variants:
-                entry.variants.append((row.publish_time, segment.channel))
+            entry.variants[row.publish_time, segment.channel] = None
             entry.positions.append((track, segment.number, place))
             entry.alone = entry.alone and not segment.whole
             shown.append((place, entry))
