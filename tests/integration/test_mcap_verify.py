@@ -266,10 +266,10 @@ def test_jpeg_and_raw_frames(robot: Robot, tmp_path: Path) -> None:
     assert (ran.code, "has no topic /nothing" in ran.err) == (2, True)
 
 
-@pytest.mark.parametrize("seconds", [20, pytest.param(600, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("seconds", [20, pytest.param(600, marks=[pytest.mark.soak, pytest.mark.timeout(900)])])
 def test_six_cameras(robot: Robot, tmp_path: Path, seconds: int) -> None:
     """Six cameras in one recording: a clip, recompressed; and one byte of one camera's frame is named with its topic."""
-    samples = list(recordings.cameras(6, seconds, 10.0))
+    samples = list(recordings.cameras(6, seconds, 10.0 if seconds < 600 else 30.0))
     source = robot.sealed(f"cameras-{seconds}.mcap", samples)
     first, last = len(samples) // 4, len(samples) // 2
     clip = recordings.clip(
