@@ -21,7 +21,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from platemark_ledger.access_gate import Gate, Passage
-from platemark_ledger.exchanges import Exchange, ExchangeLimits, Exchanges
+from platemark_ledger.exchanges import Exchange, Exchanges
 from platemark_ledger.status import CallError, Told, classify, to_status
 
 __all__ = ["Boundary"]
@@ -39,11 +39,9 @@ if TYPE_CHECKING:
 class Boundary(grpc.aio.ServerInterceptor):
     """Owned by the event loop of the server. `drain` is for good: a boundary never opens again."""
 
-    def __init__(
-        self, *, max_calls: int, max_streams: int, max_unread: int, gate: Gate, exchanges: ExchangeLimits
-    ) -> None:
+    def __init__(self, *, max_calls: int, max_streams: int, max_unread: int, gate: Gate, exchanges: Exchanges) -> None:
         self._gate = gate
-        self.exchanges = Exchanges(exchanges)
+        self._exchanges = exchanges
         self._max_calls = max_calls
         self._max_streams = max_streams
         self._max_unread = max_unread
@@ -64,7 +62,7 @@ class Boundary(grpc.aio.ServerInterceptor):
     def drain(self) -> None:
         """From now on ledger calls are refused with UNAVAILABLE; those under way go on."""
         self._draining = True
-        self.exchanges.drain()
+        self._exchanges.drain()
 
     @property
     def turned_away(self) -> int:
@@ -152,7 +150,7 @@ class Boundary(grpc.aio.ServerInterceptor):
         async def exchange(context: _Context) -> None:
             with (
                 self._admitted(context, counted=False),
-                self.exchanges.opened(self._gate.caller(context), context) as opened,
+                self._exchanges.opened(self._gate.caller(context), context) as opened,
             ):
                 async with (
                     aclosing(self._requests(handler, method, opened, context)) as requests,
@@ -166,9 +164,9 @@ class Boundary(grpc.aio.ServerInterceptor):
             try:
                 await exchange(context)
             except Exception as error:  # noqa: BLE001 - as above
-                self.exchanges.ended(classify(error).reason)
+                self._exchanges.ended(classify(error).reason)
                 await _abort(error, context)
-            self.exchanges.ended("OK")
+            self._exchanges.ended("OK")
 
         return call
 

@@ -1,5 +1,7 @@
 """Metrics, read from what all workers share when they are asked for: whichever worker answers says the same.
 
+But for those of streams, which are the answering worker's own and carry its process id.
+
 The alarms: platemark_witness_quorum_missing, platemark_rollback_suspected, platemark_published_age_seconds,
 platemark_publisher_running, and platemark_conditions_total of `fork`. deploy/README.md, section 10, says what to do about each.
 """
@@ -7,6 +9,7 @@ platemark_publisher_running, and platemark_conditions_total of `fork`. deploy/RE
 from __future__ import annotations
 
 import math
+import os
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
@@ -21,19 +24,52 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
+    from platemark_ledger.exchanges import Exchanges
     from platemark_ledger.opening import Ledger
     from platemark_ledger.seat import PartyState, Seat
 
-__all__ = ["LedgerMetrics", "registry"]
+__all__ = ["LedgerMetrics", "StreamMetrics", "registry"]
 
 _NS = 1e9
 
 
-def registry(ledger: Ledger, seat: Seat, *, witnessed: bool = False) -> CollectorRegistry:
-    """A registry of this ledger's metrics and no others. `witnessed`: it demands a quorum, and only that counts as published."""
+def registry(
+    ledger: Ledger, seat: Seat, *, witnessed: bool = False, exchanges: Exchanges | None = None
+) -> CollectorRegistry:
+    """A registry of this ledger's metrics and no others. `witnessed`: it demands a quorum, and only that counts as published.
+
+    `exchanges`: the streams of this worker, if it has any.
+    """
     made = CollectorRegistry()
     made.register(LedgerMetrics(ledger, seat, witnessed=witnessed))
+    if exchanges is not None:
+        made.register(StreamMetrics(exchanges))
     return made
+
+
+class StreamMetrics(Collector):
+    """The append streams of this worker. Asked from another thread than theirs, so a number may be one stream old."""
+
+    def __init__(self, exchanges: Exchanges) -> None:
+        self._exchanges = exchanges
+
+    def describe(self) -> list[Metric]:
+        """Nothing, as below."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """How many are open, and how those before them ended."""
+        worker = str(os.getpid())
+        opened = GaugeMetricFamily("platemark_streams", "Append streams that are open.", labels=["worker"])
+        opened.add_metric([worker], self._exchanges.under_way)
+        ended = CounterMetricFamily(
+            "platemark_streams_ended",
+            "Append streams that have ended, by the reason that the client was told; OK: the client's own end.",
+            labels=["worker", "reason"],
+        )
+        for reason, count in sorted(self._exchanges.endings.copy().items()):
+            ended.add_metric([worker, reason], count)
+        yield from (opened, ended)
 
 
 class LedgerMetrics(Collector):

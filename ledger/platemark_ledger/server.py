@@ -27,7 +27,7 @@ from platemark_ledger import metrics
 from platemark_ledger.access_gate import Gate, open_gate
 from platemark_ledger.board import Board
 from platemark_ledger.boundary import Boundary
-from platemark_ledger.exchanges import ExchangeLimits
+from platemark_ledger.exchanges import ExchangeLimits, Exchanges
 from platemark_ledger.exits import Exit
 from platemark_ledger.keystates import KeyStating
 from platemark_ledger.opening import Ledger, Paths, open_ledger
@@ -138,12 +138,21 @@ async def running(
             await refuse_other_past(ledger, quorum, timeout=settings.witness_timeout, mark=settings.rollback)
         sequencer.start()
         publisher = Publisher(ledger, settings, quorum, on_failure=fail)
+        exchanges = Exchanges(
+            ExchangeLimits(
+                most=settings.max_streams,
+                of_one_caller=settings.caller_streams,
+                idle=settings.stream_idle,
+                stall=settings.stream_stall,
+                age=settings.stream_age,
+            )
+        )
         try:
             async with (
                 _keystates(settings, ledger, sequencer),
                 _gate(settings) as gate,
                 _publishing(settings, publisher) as seat,
-                _http(settings, ledger, seat, quorum, reuse_port=reuse_port) as http,
+                _http(settings, ledger, seat, quorum, exchanges, reuse_port=reuse_port) as http,
                 _grpc(
                     settings,
                     ledger,
@@ -152,6 +161,7 @@ async def running(
                     readers=readers,
                     failed=failed,
                     gate=gate,
+                    exchanges=exchanges,
                     reuse_port=reuse_port,
                 ) as server,
             ):
@@ -204,7 +214,7 @@ async def _publishing(settings: Settings, publisher: Publisher) -> AsyncIterator
 
 @asynccontextmanager
 async def _http(
-    settings: Settings, ledger: Ledger, seat: Seat, quorum: Quorum | None, *, reuse_port: bool
+    settings: Settings, ledger: Ledger, seat: Seat, quorum: Quorum | None, exchanges: Exchanges, *, reuse_port: bool
 ) -> AsyncIterator[str | None]:
     """The read side, where `http_listen` says; it answers until gRPC has drained."""
     bound = bind(settings, reuse_port=reuse_port)
@@ -213,7 +223,7 @@ async def _http(
         return
     witnessed = quorum is not None and quorum.demanded
     with closing(bound), ThreadPoolExecutor(_BUNDLERS, thread_name_prefix="bundle") as executor:
-        registry = metrics.registry(ledger, seat, witnessed=witnessed)
+        registry = metrics.registry(ledger, seat, witnessed=witnessed, exchanges=exchanges)
         reads = ReadSide(ledger, executor=executor, metrics=registry, witnessed=witnessed)
         server = WebServer(reads.application(), bound, settings)
         await asyncio.to_thread(server.start)
@@ -233,6 +243,7 @@ async def _grpc(
     readers: ThreadPoolExecutor,
     failed: asyncio.Future[str],
     gate: Gate,
+    exchanges: Exchanges,
     reuse_port: bool,
 ) -> AsyncIterator[Running]:
     boundary = Boundary(
@@ -240,13 +251,7 @@ async def _grpc(
         max_streams=settings.max_lists,
         max_unread=settings.max_unread,
         gate=gate,
-        exchanges=ExchangeLimits(
-            most=settings.max_streams,
-            of_one_caller=settings.caller_streams,
-            idle=settings.stream_idle,
-            stall=settings.stream_stall,
-            age=settings.stream_age,
-        ),
+        exchanges=exchanges,
     )
     server = grpc.aio.server(interceptors=[boundary], options=_options(settings, reuse_port=reuse_port))
     limits = Limits(

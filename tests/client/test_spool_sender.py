@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -75,6 +76,37 @@ class Book:
         return outcomes
 
 
+class StreamedBook(Book):
+    """The same as platemark.spool.Streamed: it considers what is sent at once, but for what is behind a failure."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.most = 0  # batches that were on their way together
+        self._on_way: list[Sequence[Outcome] | DeliveryError] = []
+
+    def send(self, raws: Sequence[bytes]) -> None:
+        """A failure is told when its turn has come."""
+        if self._on_way and isinstance(self._on_way[-1], DeliveryError):
+            return
+        try:
+            self._on_way.append(self(raws))
+        except DeliveryError as error:
+            self._on_way.append(error)
+        self.most = max(self.most, len(self._on_way))
+
+    def receive(self) -> Sequence[Outcome]:
+        """The oldest one's."""
+        first = self._on_way.pop(0)
+        if isinstance(first, DeliveryError):
+            self._on_way.clear()
+            raise first
+        return first
+
+    def abandon(self) -> None:
+        """As a stream that is closed."""
+        self._on_way.clear()
+
+
 def failing(number: int, cause: Cause = Cause.FAILED) -> Callable[[list[int]], None]:
     """A ledger that fails over every batch with this statement in it."""
 
@@ -116,6 +148,42 @@ def test_everything_is_sent_once_and_in_order(spool: Spool) -> None:
     assert book.calls == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert [each.index for each in spool.entries(State.ACKNOWLEDGED, 99)] == [*range(10)]
     assert (sender.traffic.logged, sender.traffic.failures, sender.traffic.success_ns) == (10, 0, builders.NOW)
+
+
+def test_a_stream_has_a_few_batches_on_their_way(spool: Spool) -> None:
+    """In the order of putting, settled in that order, and never more than a few; an empty spool is idle."""
+    fill(spool, 40)
+    book = StreamedBook()
+    with Sender(spool, book, batch=4) as sender:
+        assert sender.step() is Did.SENT
+        assert [each.index for each in spool.entries(State.ACKNOWLEDGED, 99)] == [*range(4)]
+        assert sender.drain(never)
+        assert sender.step() is Did.IDLE
+    assert book.calls == [[*range(start, start + 4)] for start in range(0, 40, 4)]
+    assert book.most == 4
+
+
+def test_statements_put_back_at_their_old_place_are_found_while_others_keep_coming(spool: Spool) -> None:
+    """A spool that is never empty does not hide what `retry` released behind what is on its way."""
+    fill(spool, 40)
+    spool.set_aside(IDS[0], "expired", "too old")
+    book = StreamedBook()
+    with Sender(spool, book, batch=1) as sender:
+        sender.step()
+        spool.release(IDS[0])
+        assert sender.drain(never)
+    assert sorted(book.log) == [*range(40)]
+    assert aside(spool) == {}
+
+
+def test_a_failure_in_a_stream_sends_what_is_behind_it_again(spool: Spool) -> None:
+    """One batch fails over one statement: the rest is logged in order but for that one, which is found alone."""
+    fill(spool, 20)
+    book = StreamedBook(failing(9, Cause.REFUSED))
+    with Sender(spool, book, batch=4) as sender:
+        assert sender.drain(never)
+    assert book.log == [each for each in range(20) if each != 9]
+    assert aside(spool) == {9: ("ledger-fault", "an internal error")}
 
 
 def test_a_batch_is_bounded_in_bytes(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,13 +404,14 @@ def test_a_ledger_that_fails_over_everything_costs_nothing(spool: Spool) -> None
     assert (sorted(book.log), aside(spool)) == ([*range(10)], {})
 
 
-def test_a_damaged_statement_is_set_aside_unsent(spool: Spool) -> None:
+@pytest.mark.parametrize("kind", [Book, StreamedBook])
+def test_a_damaged_statement_is_set_aside_unsent(spool: Spool, kind: type[Book]) -> None:
     """Bytes that are no longer those that were put are not sent under another's name, and do not block the rest."""
     fill(spool, 3)
     assert spool._connection is not None
     spool._connection.execute("DROP TRIGGER fixed")
     spool._connection.execute("UPDATE entry SET raw = zeroblob(10) WHERE number = 2")
-    book = Book()
+    book = kind()
     with Sender(spool, book) as sender:
         assert sender.drain(never)
     assert book.log == [0, 2]
@@ -409,9 +478,14 @@ def test_a_sender_works_only_while_it_holds_the_spool(spool: Spool) -> None:
 FAULTS = st.sampled_from([None, None, None, Cause.AWAY, Cause.FAILED, Cause.HELD, "again", "lost", "restart"])
 
 
+@pytest.mark.parametrize("kind", [Book, StreamedBook])
 @given(script=st.lists(FAULTS, max_size=60), batch=st.integers(1, 12), refused=st.sets(st.integers(0, 39), max_size=5))
 def test_whatever_fails_for_a_while_everything_is_logged_once(
-    tmp_path_factory: pytest.TempPathFactory, script: list[Cause | str | None], batch: int, refused: set[int]
+    kind: type[Book],
+    tmp_path_factory: pytest.TempPathFactory,
+    script: list[Cause | str | None],
+    batch: int,
+    refused: set[int],
 ) -> None:
     """Under any run of faults that ends: each statement is logged once or, if refused, set aside; senders may die between."""
     faults = iter(script)
@@ -429,7 +503,7 @@ def test_whatever_fails_for_a_while_everything_is_logged_once(
             return {each: Refused("unavailable", "send again", again=True) for each in numbers}
         return {each: Refused("expired", "too old") for each in refused}
 
-    book = Book(judge)
+    book = kind(judge)
     book._lose = lost  # type: ignore[assignment] # grows as the script says
     with Spool(tmp_path_factory.mktemp("spool") / "s") as spool:
         fill(spool, 40)

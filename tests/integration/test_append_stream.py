@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import grpc
 import pytest
@@ -13,7 +16,10 @@ from integration.live import Live, Place, Writer, only, refused
 from integration.test_slow_readers import mute
 from integration.wire import Said, said
 
-from platemark.rpc import LedgerClient, Logged, RefusedError, Retry, UnavailableError
+from platemark.rpc import LedgerClient, Logged, RefusedError, Retry, UnavailableError, UnsupportedError
+from platemark.rpc.sync import LedgerClient as Blocking
+from platemark.spool import Sender, Spool, State
+from platemark.spool.ledger import LedgerDelivery
 from platemark.v1 import ledger_pb2 as pb
 
 
@@ -198,3 +204,55 @@ def test_bytes_that_are_no_message_end_a_stream_behind_its_answers(live: Live) -
         with pytest.raises(grpc.RpcError) as caught:
             next(answers)
     assert said(caught.value) == Said(grpc.StatusCode.INVALID_ARGUMENT, "platemark", "MALFORMED_MESSAGE", ())
+
+
+@contextmanager
+def of_an_earlier_release(live: Live) -> Iterator[str]:
+    """The address of a server that knows Append alone, and hands it on to the ledger byte by byte."""
+    with grpc.insecure_channel(live.address) as channel, ThreadPoolExecutor(2) as threads:
+        append: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/platemark.v1.Ledger/Append")
+        server = grpc.server(threads)
+        handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(lambda raw, _: append(raw))
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("platemark.v1.Ledger", {"Append": handler}),)
+        )
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            yield f"127.0.0.1:{port}"
+        finally:
+            server.stop(None).wait()
+
+
+def test_a_ledger_of_an_earlier_release_is_told_apart_and_a_spool_goes_on_with_append(
+    live: Live, tmp_path: Path
+) -> None:
+    """The client names it; the sender of a spool needs no setting, and keeps the order."""
+    raws = captures(live.device("earlier"), 100)
+    with of_an_earlier_release(live) as address:
+        with Blocking(address, trusted=live.place.trusted) as client, pytest.raises(UnsupportedError):
+            next(iter(client.append_stream([[raws[0]]])))
+        assert drained(tmp_path, address, live, raws) == 100
+
+
+def test_a_spool_over_a_stream_keeps_the_order_and_sets_aside_what_is_refused(live: Live, tmp_path: Path) -> None:
+    """With batches on their way at once, a refused statement in the middle holds nobody up."""
+    raws = captures(live.device("spooled"), 300)
+    stranger = Writer(live.device("unknown").key, "https://elsewhere.test/x", b"").capture()
+    assert drained(tmp_path, live.address, live, [*raws[:150], stranger, *raws[150:]], aside=1) == 300
+
+
+def drained(directory: Path, address: str, live: Live, raws: list[bytes], *, aside: int = 0) -> int:
+    """How many a sender brings there; in the order of putting, or it fails."""
+    with (
+        Spool(directory / "spool") as spool,
+        LedgerDelivery(lambda: Blocking(address, trusted=live.place.trusted)) as delivery,
+        Sender(spool, delivery, batch=16) as sender,
+    ):
+        spool.put_many(raws)
+        assert sender.drain(lambda _: False)
+        assert len(spool.entries(State.SET_ASIDE, 9)) == aside
+        places = [each.index for each in spool.entries(State.ACKNOWLEDGED, 1000)]
+        assert places == sorted(place for place in places if place is not None)
+        assert (sender.traffic.failed, sender.traffic.logged) == (0, len(places))
+        return len(places)
