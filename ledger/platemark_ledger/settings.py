@@ -162,7 +162,7 @@ class Settings:
         unit="statements per worker",
         why="of all streams that wait for a commit at once: one batch being committed and the next. It is beside queue, so that "
         "Append has room of its own; streams wait for their turn instead of failing.",
-        least=64,
+        least=256,
         most=1_000_000,
     )
     stream_window: int = _setting(

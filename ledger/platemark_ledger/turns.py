@@ -45,6 +45,10 @@ class Turns:
         """How many streams wait for room."""
         return sum(not asking.given.cancelled() for asking in self._asking)
 
+    def free(self, count: int) -> bool:
+        """Whether there is room for so many at once, and nobody waits for any."""
+        return self._left >= count and not self.waiting
+
     async def take(self, lane: Lane, count: int) -> None:
         """Returns when there is room for `count` statements, which are then the caller's to `give` back.
 

@@ -21,6 +21,7 @@ from platemark.rpc.sync import LedgerClient as Blocking
 from platemark.spool import Sender, Spool, State
 from platemark.spool.ledger import LedgerDelivery
 from platemark.v1 import ledger_pb2 as pb
+from platemark.v1 import ledger_pb2_grpc
 
 
 def captures(device: Writer, count: int) -> list[bytes]:
@@ -204,6 +205,47 @@ def test_bytes_that_are_no_message_end_a_stream_behind_its_answers(live: Live) -
         with pytest.raises(grpc.RpcError) as caught:
             next(answers)
     assert said(caught.value) == Said(grpc.StatusCode.INVALID_ARGUMENT, "platemark", "MALFORMED_MESSAGE", ())
+
+
+def test_single_statements_are_not_starved_by_greedy_streams(place: Place) -> None:
+    """Beside four streams of batches of 1,024, one that sends 1 at a time is answered while they still have much to come."""
+    with place.served(STREAM_QUEUE="256") as live:
+        greedy = [captures(live.device(f"greedy-{number}"), 2048) for number in range(4)]
+        single = captures(live.device("single"), 4)
+
+        async def run() -> int:
+            async with LedgerClient(live.address, trusted=live.place.trusted) as client:
+                streams = [client.open_append_stream() for _ in greedy]
+                for stream, raws in zip(streams, greedy, strict=True):
+                    stream.send(raws[:1024])
+                    stream.send(raws[1024:])
+                tasks = [asyncio.create_task(stream.receive()) for stream in streams]
+                async for appended in client.append_stream([[raw] for raw in single], ahead=1):
+                    only(appended.outcomes)
+                last = appended.outcomes[0]
+                await asyncio.gather(*tasks)
+                assert isinstance(last, Logged)
+                return last.statement.index
+
+        # By calls in the order of coming, it would have been behind 8,192 statements; here it is behind a few slices each time.
+        assert asyncio.run(run()) < 6500
+
+
+def test_waiting_for_witnesses_that_are_not_there_ends_a_stream_behind_its_answers(live: Live) -> None:
+    """As in Append, and nothing of that request or of one behind it is logged."""
+    first, second = captures(live.device("wait"), 2)
+    requests = [
+        pb.AppendRequest(statements=[first]),
+        pb.AppendRequest(statements=[second], wait=pb.WAIT_WITNESSED),
+        pb.AppendRequest(statements=[second]),
+    ]
+    with grpc.insecure_channel(live.address) as channel:
+        answers = ledger_pb2_grpc.LedgerStub(channel).AppendStream(iter(requests))
+        assert next(answers).outcomes[0].HasField("logged")
+        with pytest.raises(grpc.RpcError) as caught:
+            next(answers)
+    assert said(caught.value) == Said(grpc.StatusCode.FAILED_PRECONDITION, "platemark", "NO_WITNESSES", ())
+    assert not only(live.client().append([second]).outcomes).duplicate
 
 
 @contextmanager

@@ -91,6 +91,21 @@ def test_an_append_that_waits_is_answered_under_a_cosigned_checkpoint(place: Pla
         assert "HTTP Request" not in live.log.read_text()
 
 
+def test_a_stream_that_waits_is_answered_under_cosigned_checkpoints(place: Place) -> None:
+    """Every answer, in order, verifies with the client's own quorum, whatever checkpoint its statements were first under."""
+    witnesses = named(place, "w1.test", "w2.test")
+    with scene(place, 2, *witnesses) as live:
+        device = live.device("dx1")
+        raws = [device.capture(b"image %d" % number) for number in range(12)]
+        batches = [raws[start : start + 3] for start in range(0, 12, 3)]
+        answers = list(trusting(live, 2, *witnesses).append_stream(batches, wait=Wait.WITNESSED))
+        places = [only((outcome,)).statement.index for each in answers for outcome in each.outcomes]
+        assert places == sorted(set(places))
+        for each in answers:
+            names = {name for name, _, _ in each.checkpoint.signed.signatures}
+            assert names == {ORIGIN, "w1.test", "w2.test"}
+
+
 def test_without_a_quorum_an_append_is_logged_and_its_caller_told_the_truth(place: Place) -> None:
     """NOT_WITNESSED at the deadline; a plain append goes on; the alarm is on; with the witness back, the repeat succeeds."""
     witnesses = named(place, "w1.test", "w2.test")

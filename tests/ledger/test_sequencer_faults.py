@@ -17,7 +17,7 @@ from platemark import statement
 from platemark.errors import PlatemarkError
 from platemark_ledger.errors import BatchError, PoisonedError, StartRefusedError, UnavailableError
 from platemark_ledger.opening import Ledger
-from platemark_ledger.sequencer import Logged
+from platemark_ledger.sequencer import Logged, Order
 from platemark_ledger.store import Table
 
 
@@ -190,6 +190,21 @@ def test_calls_that_wait_are_told_when_the_ledger_stops(founded: Founded) -> Non
         assert answers
         for answer in answers:
             assert isinstance(answer.exception(30), PoisonedError)
+
+
+def test_what_follows_a_failed_call_of_one_order_is_not_logged_before_it(founded: Founded) -> None:
+    """A stream's later calls fail with the one that failed, whoever else's calls go on; sent again, the order is kept."""
+    raws = founded.captures(4)
+    with fakes.with_faults(founded) as (ledger, signer), fakes.sequencing(ledger, batch=1) as sequencer:
+        order = Order()
+        _fail_put(ledger, signer)
+        answers = [sequencer.submit([raw], order=order) for raw in raws[:3]]
+        for answer in answers:
+            assert isinstance(answer.exception(30), BatchError)
+        assert _seen(sequencer.submit([raws[3]]).result(30).outcomes[0]) == (4, False)
+        order = Order()
+        again = [sequencer.submit([raw], order=order).result(30) for raw in raws[:3]]
+        assert [_seen(each.outcomes[0]) for each in again] == [(5, False), (6, False), (7, False)]
 
 
 def test_a_tail_that_rotted_is_never_anchored(founded: Founded) -> None:

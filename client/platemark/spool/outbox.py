@@ -233,15 +233,17 @@ class Spool:
     def _put(self, items: Sequence[_Item]) -> list[Entry] | None:
         """The entries, new or the first ones; None, and nothing was put, when there is no room for the new ones."""
         entries: list[Entry] = []
+        fresh: dict[bytes, Entry] = {}
         with self._transaction() as connection:
             left = self.capacity - database.unsent(connection)
             known = [database.first(connection, identity, key) for identity, _, key in items]
             # Those that come twice among the items are counted once.
             if len({item[0] for item, first in zip(items, known, strict=True) if first is None}) > max(0, left):
                 return None
-            for identity, raw, key in items:
-                first = database.first(connection, identity, key)
-                entries.append(first or self._insert(connection, identity, raw, key))
+            for (identity, raw, key), first in zip(items, known, strict=True):
+                if first is None and identity not in fresh:
+                    fresh[identity] = self._insert(connection, identity, raw, key)
+                entries.append(first or fresh[identity])
         # Crash before the commit: nothing was put and nobody was told. After it: they are there, told or not; the owner puts
         # them again under the same ids or keys and gets these entries.
         if any(known):
