@@ -197,6 +197,21 @@ def test_windows_become_longer_as_the_room_halves_and_short_again(tmp_path: Path
         assert intake.segmenter.window_ns == _SECOND
 
 
+def test_windows_become_longer_while_signing_cannot_keep_up(tmp_path: Path) -> None:
+    """A step signs some segments only, so that rows come onto disk; as more and more wait, fewer and longer ones are made."""
+    robot = Robot(tmp_path)
+    with SegmentJournal(robot.journal) as journal, robot.spool(capacity=10**6) as spool:
+        intake, keeping = robot.keeping(journal, spool)
+        observe(intake, 400)
+        assert keeping.step() == 32
+        assert (intake.unsaved, keeping.line.waiting) == (0, 368)
+        assert intake.segmenter.window_ns == 4 * _SECOND
+        while keeping.step():
+            pass
+        assert (keeping.line.kept, intake.segmenter.window_ns) == (400, _SECOND)
+        check_chain(chained(spool))
+
+
 @pytest.mark.parametrize(
     ("room", "times"), [(100, 1), (51, 1), (50, 2), (26, 2), (25, 4), (2, 32), (1, 64), (0, 64), (-5, 64)]
 )

@@ -20,6 +20,8 @@ __all__ = ["LONGEST", "Keeping", "lengthened"]
 
 LONGEST = 64
 """How many times its length a window may come to while the spool has no room."""
+_BEHIND = 128  # segments that may wait without windows becoming longer
+_AT_ONCE = 32  # segments signed in one step, so that the rows of others that have ended meanwhile come onto disk soon
 _UNKNOWN = Clock("unknown", None)
 _LOG = logging.getLogger("platemark.robot")
 
@@ -60,13 +62,16 @@ class Keeping:
         """Whether nothing that was taken from the intake is on its way."""
         return not self._saving and not self.line.waiting
 
-    def step(self, stopping: Callable[[], bool] = lambda: False) -> None:
-        """Bring what has ended onto disk and, while there is room, into the spool. Raises what the line raises."""
+    def step(self, stopping: Callable[[], bool] = lambda: False) -> int:
+        """Bring what has ended onto disk and some of it, while there is room, into the spool: how many segments.
+
+        Raises what the line raises.
+        """
         self._saving += self._intake.take()
         if self._saving:
             self._save()
         try:
-            self.line.step(stopping)
+            return self.line.step(stopping, most=_AT_ONCE)
         finally:
             self._adapt()
 
@@ -109,6 +114,10 @@ class Keeping:
     def _adapt(self) -> None:
         counts = self._spool.counts()
         window_ns = lengthened(self._shortest, room=counts.capacity - counts.unsent, capacity=counts.capacity)
+        # A key or a disk that signs more slowly than segments end: fewer of them.
+        window_ns = max(
+            window_ns, min(self._shortest << (self.line.waiting // _BEHIND).bit_length(), self._shortest * LONGEST)
+        )
         segmenter = self._intake.segmenter
         if window_ns != segmenter.window_ns:
             _LOG.warning("window set", extra={"window_ns": window_ns, "unsent": counts.unsent})

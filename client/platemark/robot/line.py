@@ -53,8 +53,8 @@ class SegmentLine:
         """Segments whose rows are on disk in this journal."""
         self._waiting.extend((journal, each) for each in segments)
 
-    def step(self, stopping: Callable[[], bool] = lambda: False) -> None:
-        """Bring what waits into the spool while it has room. `stopping` is asked before each.
+    def step(self, stopping: Callable[[], bool] = lambda: False, *, most: int | None = None) -> int:
+        """Bring what waits, `most` of it, into the spool while it has room: how many. `stopping` is asked before each.
 
         Raises StateError, SpoolError, RecordingError and what the signer raises: the machine's faults, after which the same step
         is tried again.
@@ -64,14 +64,17 @@ class SegmentLine:
             self._interrupted_first()
         counts = self._spool.counts()
         room = counts.capacity - counts.unsent
-        while self._waiting and room > 0 and not stopping():
-            room -= 1
+        room = room if most is None else min(room, most)
+        brought = 0
+        while self._waiting and brought < room and not stopping():
             journal, segment = self._waiting[0]
             raw = self._put(segment)
             self._waiting.popleft()
             self._spooled.append((journal, segment, raw))
             self._keep(segment, raw)
+            brought += 1
         self._mark()
+        return brought
 
     def _put(self, segment: JournaledSegment) -> bytes:
         """The signed statement of the segment, which is in the spool."""

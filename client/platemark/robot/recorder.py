@@ -94,7 +94,7 @@ class Recorder:
         self._threads: list[threading.Thread] = []
         self._changed = threading.Condition()  # owns what follows
         self._fault: str | None = None
-        self._failures = 0
+        self._failures = self._brought = 0
         self._cuts_wanted = self._cuts_done = 0
         self._stopping = False
         self._closed = False
@@ -279,13 +279,13 @@ class Recorder:
                 if fault is not None:
                     pause = min(_FIRST * 2 ** min(self._failures, 10), _LONGEST)
                     self._changed.wait_for(lambda: self._stopping, pause)
-                else:
+                elif not self._brought:
                     self._changed.wait_for(lambda: self._stopping or self._intake.has_ended, _POLL)
 
     def _kept(self) -> str | None:
         """One step of keeping: what failed, None if nothing did."""
         try:
-            self._keeping.step(lambda: self._stopping)
+            self._brought = self._keeping.step(lambda: self._stopping)
         except PlatemarkError as error:
             return str(error)
         except Exception as error:  # noqa: BLE001 - a signer may raise anything, and recording goes on
