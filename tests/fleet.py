@@ -125,11 +125,15 @@ async def _device(address: str, device: Device, connected: asyncio.Semaphore, ga
     async with grpc.aio.insecure_channel(address, options=OWN_CONNECTION) as channel:
         await channel.channel_ready()
         stub = cast("Any", ledger_pb2_grpc.LedgerStub(channel))
+        call = stub.AppendStream()
+        with suppress(grpc.aio.AioRpcError):
+            await call.wait_for_connection()
         connected.release()
         await gate.wait()
         began = time.monotonic() + device.phase
         while len(seen.indices) < len(device.segments):
-            call = stub.AppendStream()
+            if call.done():
+                call = stub.AppendStream()
             sending = asyncio.create_task(_send(call, device, due, began, seen))
             try:
                 await _receive(call, device, due, seen)
@@ -141,7 +145,7 @@ async def _device(address: str, device: Device, connected: asyncio.Semaphore, ga
             finally:
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
-                call.cancel()
+        call.cancel()
     return seen
 
 

@@ -26,8 +26,8 @@ from platemark.v1 import ledger_pb2_grpc
 __all__ = ["run"]
 
 _DEVICES = 1_000
-_EACH = 4  # segments of a device in one measurement
-_BESIDE = 2  # and beside a neighbour
+_EACH = 6  # segments of a device in one measurement
+_BESIDE = 4  # and beside a neighbour
 _BATCH = 256
 _SPARE = 256  # statements of a neighbour's own
 _PACE = 1.0  # seconds from one segment to the next of a device that records

@@ -10,6 +10,7 @@ journal. A crash, or a fault, between any two of these is mended by taking the s
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -113,7 +114,9 @@ class SegmentLine:
             if _states(last, segment):
                 first = self._waiting[place]
                 del self._waiting[place]
-                self._waiting.appendleft(first)
+                # Behind those that the spool has and only the journal does not know of: they were signed before it.
+                spooled = (self._spool.get(key=each.key) is not None for _, each in self._waiting)
+                self._waiting.insert(sum(itertools.takewhile(bool, spooled)), first)
                 return
 
     def _mark(self) -> None:
