@@ -90,7 +90,8 @@ def case(folder: Path, content: bytes, *, name: str = "image.bin", open_names: t
     enrolment = log.enrol(builders.MODALITY)
     disclosure = commit(measured.attributes)
     digests = cast("Value", {rung: dict(each) for rung, each in measured.digests.items()})
-    record = log.capture(attributes=disclosure, media=measured.media, digests=digests, frames=measured.frames or 1)
+    framed: dict[str, Any] = {"frames": measured.frames} if measured.frames else {}
+    record = log.capture(attributes=disclosure, media=measured.media, digests=digests, **framed)
     opened = disclosure.open(*open_names) if open_names else None
     held = log.evidence(record, enrolments=[enrolment], disclosure=opened)
     made = Case(image, folder / "trust.toml", disclosure, log)

@@ -46,9 +46,9 @@ instance_number rows columns frames bits_stored photometric_interpretation pixel
 imager_pixel_spacing kvp exposure exposure_time protocol_name image_type burned_in_annotation
 synthetic_data lossy_image_compression rescale camera_id lens frame_id gps_position orientation
 file_name remark source_image_uids lossy_compression_ratio lossy_compression_method
-sender_identity sender_ae_title
+sender_identity sender_ae_title embedded_provenance
 """.split()  # noqa: SIM905 - a registry of words reads as words
-# Name -> slot. A name never moves and is never used for something else; slot 63 is kept for later.
+# Name -> slot. A name never moves and is never used for something else; every slot has its name.
 REGISTRY: Mapping[str, int] = {name: slot for slot, name in enumerate(_NAMES)}
 _INTEGERS = frozenset({"rows", "columns", "frames", "bits_stored", "orientation"})
 KINDS: Mapping[str, type] = {name: int if name in _INTEGERS else str for name in REGISTRY}

@@ -16,6 +16,7 @@ PlatemarkError                 the root; `str()` is one sentence for a person, `
 │   ├── EvidenceError          not an evidence bundle, or one past its limits (proto/evidence.md)
 │   ├── ArchiveError           a ZIP file of images or evidence that is refused (proto/evidence.md section 8)
 │   ├── SegmentError           a segment, or a file that proves segments, that the formats refuse (proto/segments.md)
+│   ├── ManifestError              a C2PA manifest store, or a proof in it, that proto/c2pa.md refuses
 │   ├── TrustError             a trust file that cannot be used (proto/evidence.md)
 │   ├── VaultFormatError       a sealed disclosure, request or release that proto/vault.md refuses
 │   └── TimeStampError         a time stamp that proves nothing, and why (proto/time.md)
@@ -32,6 +33,7 @@ PlatemarkError                 the root; `str()` is one sentence for a person, `
 │   ├── DecodeError            it is one, and its pixels cannot be decoded
 │   └── DecoderMissingError    it is one, and the package that decodes it is not installed
 ├── DicomSignatureError        a DICOM object that cannot be signed, or whose signatures cannot be read
+├── ContentCredentialsError    a picture that cannot be given a C2PA manifest
 └── RpcError                   a call to a ledger failed (platemark.rpc)
 
 A programmer's mistake is a TypeError, ValueError or RuntimeError and is never caught as one of these.
@@ -51,6 +53,7 @@ __all__ = [
     "AttributeTreeError",
     "CaptureError",
     "CborError",
+    "ContentCredentialsError",
     "CoseError",
     "DecodeError",
     "DecoderMissingError",
@@ -59,6 +62,7 @@ __all__ = [
     "FormatError",
     "KeyFileError",
     "KeyFormatError",
+    "ManifestError",
     "NotAnImageError",
     "NoteError",
     "PlatemarkError",
@@ -164,6 +168,12 @@ class SegmentError(FormatError):
     """A segment, a channel, or a file that proves segments, that proto/statement.md or proto/segments.md refuses."""
 
     code = "segment"
+
+
+class ManifestError(FormatError):
+    """A C2PA manifest store, or the proof in it, that proto/c2pa.md refuses."""
+
+    code = "manifest"
 
 
 class TrustError(FormatError):
@@ -275,6 +285,12 @@ class DicomSignatureError(PlatemarkError):
     """A DICOM object that cannot be signed, or whose signatures cannot be read; the sentence names it and the reason."""
 
     code = "dicom-signature"
+
+
+class ContentCredentialsError(PlatemarkError):
+    """A picture that cannot be given a C2PA manifest; the sentence names it and the reason."""
+
+    code = "content-credentials"
 
 
 class RpcError(PlatemarkError):

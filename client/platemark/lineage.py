@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from platemark.statement import Statement
     from platemark.trust import TrustedLog
 
-__all__ = ["KeyRecord", "Policies", "Policy", "Positioned", "authority", "open_policies", "place"]
+__all__ = ["KeyRecord", "Policies", "Policy", "Positioned", "authority", "check_may_sign", "open_policies", "place"]
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def authority(
         name = f"{folder}/{number}"
         enrolment = place(each, checkpoint, name)
         found = _enrolment(enrolment, subject, policies.log, name)
-        _check_may_sign(subject, found, name)
+        check_may_sign(subject, found, name)
         subject.statement.verify(found.key)
         nearest, subject = nearest or found, enrolment
     anchored = _policy_key(subject, policies, folder)
@@ -240,7 +240,11 @@ def _enrolment(enrolment: Positioned, subject: Positioned, log: bytes, name: str
     )
 
 
-def _check_may_sign(subject: Positioned, found: KeyRecord, name: str) -> None:
+def check_may_sign(subject: Positioned, found: KeyRecord, name: str) -> None:
+    """Check that a key of this record may say what `subject` says, under its issuer and, but for a capture, at its time.
+
+    Raises EvidenceError naming `name`.
+    """
     decoded = subject.statement
     if found.role not in SIGNERS[decoded.kind]:
         raise EvidenceError(name, f"role {found.role} may not sign a statement of kind {decoded.kind}")
@@ -257,6 +261,6 @@ def _policy_key(subject: Positioned, policies: Policies, folder: str) -> KeyReco
     found = policies.at(subject.index).key(subject.statement.kid, policies.origin)
     if found is None:
         raise EvidenceError(folder, "does not lead to a registrar that the log's policy names")
-    _check_may_sign(subject, found, folder)
+    check_may_sign(subject, found, folder)
     subject.statement.verify(found.key)
     return found

@@ -85,6 +85,16 @@ class Channel:
         """The leaf's hash input up to the times: 0x00, an array of eight, the five values of the channel."""
         return b"\x00\x88" + b"".join(map(cbor.encode, self.value()))
 
+    def leaf_hashes(self, rows: bytes | bytearray | memoryview) -> list[bytes]:
+        """The leaves of packed rows (R48) whose times are known to be right."""
+        prefix, hashed, pack, leaf = self._prefix, hashlib.sha256, _TAIL.pack, self.leaf
+        return [
+            hashed(prefix + pack(0x1B, log_time, 0x1B, publish_time, b"\x58\x20", digest)).digest()
+            if log_time >= _SMALL and publish_time >= _SMALL
+            else leaf(log_time, publish_time, digest)
+            for log_time, publish_time, digest in _ROW.iter_unpack(rows)
+        ]
+
     def leaf_hash(self, row: Row) -> bytes:
         """The leaf of a message (R44)."""
         return self.leaf(row.log_time, row.publish_time, row.digest)
@@ -121,6 +131,13 @@ class SegmentTree:
         self._tree.add(self.channel.leaf(row.log_time, row.publish_time, row.digest))
         self.first = min(self.first, row.log_time)
         self.last = max(self.last, row.log_time)
+        self.size += size
+
+    def extend(self, rows: bytes | bytearray | memoryview, *, first: int, last: int, size: int) -> None:
+        """Append the messages of packed rows; their least and greatest log time and the bytes of their data are known."""
+        self._tree.extend(self.channel.leaf_hashes(rows))
+        self.first = min(self.first, first)
+        self.last = max(self.last, last)
         self.size += size
 
     def digest(self) -> bytes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from platemark.kinds import SIGNERS
 from platemark.merkle import leaf_hash
-from platemark_ledger import digests, rows
+from platemark_ledger import digests, noticed, rows
 from platemark_ledger.admission import Duplicate, Enters, Examined, Judge, place_of
 from platemark_ledger.errors import Refusal, StoreError
 from platemark_ledger.store import Head, Stored
@@ -95,6 +95,7 @@ class Batch:
             self._transaction.set_chain_head(number, head)
         stored = [Stored(self._received, entering.conditions, each.statement.raw) for each, entering in self._new]
         append(self._transaction, self._before, [each for each, _ in self._new], stored)
+        noticed.add(self._transaction, (each.conditions for each in stored if each.conditions))
         return True
 
     def _holds(self, statement_id: bytes) -> bool:

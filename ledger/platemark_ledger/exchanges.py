@@ -69,9 +69,11 @@ class Exchanges:
                 f"this caller has {self._limits.of_one_caller} streams already; nothing was done, send again",
             )
         self._callers[caller] += 1
+        exchange = Exchange(context, self._limits, self._draining)
         try:
-            yield Exchange(context, self._limits, self._draining)
+            yield exchange
         finally:
+            exchange.close()
             self._callers[caller] -= 1
             if not self._callers[caller]:
                 del self._callers[caller]
@@ -84,10 +86,16 @@ class Exchange:
         self._context = context
         self._limits = limits
         self._draining = draining
+        # One for all reads: a task for each costs more than the read itself.
+        self._drained = asyncio.create_task(draining.wait())
         self._clock = asyncio.get_running_loop().time
         self._ends = self._clock() + limits.age
         self._active = self._clock()
         self._unanswered = 0
+
+    def close(self) -> None:
+        """Nothing is read any more."""
+        self._drained.cancel()
 
     async def read(self) -> bytes | None:
         """The next request; None when the caller has closed its side.
@@ -97,19 +105,18 @@ class Exchange:
         if self._draining.is_set():
             raise CallError("stopped", "the ledger is stopping; send again")
         reading = asyncio.ensure_future(self._context.read())
-        draining = asyncio.create_task(self._draining.wait())
         try:
             while not reading.done():
-                await asyncio.wait((reading, draining), timeout=self._left(), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((reading, self._drained), timeout=self._left(), return_when=asyncio.FIRST_COMPLETED)
                 # A request that is there is taken: it was sent, and would be unknown to its sender otherwise.
                 if not reading.done():
                     self._check()
             raw = reading.result()
         finally:
-            for task in (reading, draining):
-                task.cancel()
+            if not reading.done():
+                reading.cancel()
                 with suppress(asyncio.CancelledError, Exception):
-                    await task
+                    await reading
         if raw is grpc.aio.EOF:
             return None
         self._active = self._clock()

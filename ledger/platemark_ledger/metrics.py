@@ -3,7 +3,7 @@
 But for those of streams, which are the answering worker's own and carry its process id.
 
 The alarms: platemark_witness_quorum_missing, platemark_rollback_suspected, platemark_published_age_seconds,
-platemark_publisher_running. deploy/README.md, section 10, says what to do about each.
+platemark_publisher_running, and platemark_conditions_total of `fork`. deploy/README.md, section 10, says what to do about each.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from platemark_ledger import published
+from platemark_ledger import noticed, published
 from platemark_ledger.errors import StoreError
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ class LedgerMetrics(Collector):
         """Every metric, of now."""
         size, now, state = self._ledger.anchor.read().size, self._ledger.now_ns(), self._seat.told()
         with self._ledger.store.read() as transaction:
+            conditions = noticed.counts(transaction)
             try:
                 row, damaged = self._newest(transaction), False
             except StoreError:  # which stops publishing: the other alarms have to be read all the same
@@ -118,6 +119,7 @@ class LedgerMetrics(Collector):
             "1: a witness has shown a later or another past of this log; publishing has stopped.",
             int(state.rollback is not None),
         )
+        yield _conditions(conditions)
         yield from _parties("witness", "witness", state.witnesses)
         yield from _parties("tsa", "authority", state.authorities)
 
@@ -125,6 +127,17 @@ class LedgerMetrics(Collector):
 def _gauge(name: str, text: str, value: float) -> Metric:
     family = GaugeMetricFamily(name, text)
     family.add_metric([], value)
+    return family
+
+
+def _conditions(counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(
+        "platemark_conditions",
+        "Statements that were logged with a condition; a fork is one key in two devices.",
+        labels=["condition"],
+    )
+    for code, count in counts.items():
+        family.add_metric([code], count)
     return family
 
 

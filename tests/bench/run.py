@@ -15,7 +15,21 @@ if __name__ == "__main__":
     # tests/ instead of tests/bench/: modules are bench.report, integration.live, builders as everywhere in the tests.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from bench import appends, auditing, gateway, offline, proofs, publishing, reads, spooling, stages, unary, writes
+from bench import (
+    appends,
+    auditing,
+    fleet,
+    gateway,
+    offline,
+    proofs,
+    publishing,
+    reads,
+    recording,
+    spooling,
+    stages,
+    unary,
+    writes,
+)
 from bench.bulk import Big
 from bench.report import Report, listening
 
@@ -85,6 +99,14 @@ class Bench:
         """Objects from a modality."""
         gateway.run(self._report, self._directory, full=self._full)
 
+    def robot(self) -> None:
+        """Messages of sensors into segments."""
+        recording.run(self._report, self._directory, full=self._full)
+
+    def fleet(self) -> None:
+        """A thousand sensors with a stream each, and bad neighbours."""
+        fleet.run(self._report, self._directory, full=self._full)
+
 
 SUBJECTS = (
     "appends",
@@ -98,6 +120,8 @@ SUBJECTS = (
     "auditing",
     "spool",
     "gateway",
+    "robot",
+    "fleet",
 )
 
 

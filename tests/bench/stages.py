@@ -26,7 +26,7 @@ from platemark.checkpoint import Checkpoint
 from platemark.note import NoteSigner
 from platemark.rpc import Trusted, replies
 from platemark.v1 import ledger_pb2 as pb
-from platemark_ledger import admission, digests, service
+from platemark_ledger import admission, appending, digests
 from platemark_ledger.admission import Examined
 from platemark_ledger.answers import Answers
 from platemark_ledger.batch import Batch, Placed, check_tail
@@ -138,7 +138,7 @@ def _stages(
         placed = _commit(watch, ledger, examined, cache)
         appended = _release(watch, ledger, examined, placed)
         with watch.on("protobuf out"):
-            reply = service._appended(appended).SerializeToString()
+            reply = appending.answer(appended).SerializeToString()
         with watch.on("client: checks"):
             message = pb.AppendResponse.FromString(reply)
             replies.appended(message, trusted.open(message.checkpoint.note), raws)

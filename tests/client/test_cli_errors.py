@@ -41,6 +41,8 @@ GROUPS = {
     "spool": ("status", "list", "send", "retry", "discard", "prune"),
     "vault": ("init", "put", "list", "export", "request", "release", "show", "erase"),
     "dicom": ("sign", "verify"),
+    "mcap": ("seal", "verify", "frame", "proofs"),
+    "c2pa": ("sign", "verify"),
 }
 
 

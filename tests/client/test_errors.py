@@ -60,6 +60,8 @@ def test_codes_are_stable_words() -> None:
         "RequestRefusedError": "request-refused",
         "CaptureError": "capture",
         "DicomSignatureError": "dicom-signature",
+        "ManifestError": "manifest",
+        "ContentCredentialsError": "content-credentials",
         "NotAnImageError": "not-an-image",
         "DecodeError": "decode",
         "DecoderMissingError": "decoder-missing",

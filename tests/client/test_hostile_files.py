@@ -110,7 +110,7 @@ def test_no_secret_of_ours_reaches_the_decoder(monkeypatch: pytest.MonkeyPatch) 
     """The child that parses hostile bytes gets no variable of ours, and what else there is."""
     monkeypatch.setenv("PLATEMARK_PASSPHRASE", "secret")
     monkeypatch.setenv("LANG", "C.UTF-8")
-    given = _child._environment()  # what a process is given shows nowhere else
+    given = _child.environment()  # what a process is given shows nowhere else
     assert ([name for name in given if name.startswith("PLATEMARK_")], given["LANG"]) == ([], "C.UTF-8")
 
 

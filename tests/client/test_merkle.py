@@ -499,3 +499,15 @@ def test_sizes_between_which_no_path_leads(old: int, new: int) -> None:
     """There is a newer root only for 0 < old < new."""
     with pytest.raises(ProofError, match="old size"):
         merkle.root_from_consistency(old_size=old, new_size=new, old_root=ROOTS[2], path=[LEAVES[0]])
+
+
+@given(runs=st.lists(st.integers(0, SIZE), max_size=12))
+def test_a_tree_that_grows_by_runs(runs: list[int]) -> None:
+    """Leaves that come in runs of any length, or one by one between them, lead to the root over all of them."""
+    growing, leaves = merkle.GrowingTree(), []
+    for run in runs:
+        growing.extend(LEAVES[:run])
+        growing.add(LEAVES[run % SIZE])
+        leaves += [*LEAVES[:run], LEAVES[run % SIZE]]
+        assert growing.size == len(leaves)
+        assert growing.root() == reference.root(leaves)

@@ -18,6 +18,7 @@ import fakes
 import reference
 from platemark import tiles
 from platemark_ledger import metrics, rows
+from platemark_ledger.conditions import CONDITIONS
 from platemark_ledger.errors import StoreError
 from platemark_ledger.opening import Ledger
 from platemark_ledger.readside import ReadSide
@@ -331,6 +332,7 @@ def test_a_real_ledger_shows_its_checkpoint_health_and_metrics(
         "platemark_published_age_seconds": "0.0",
         "platemark_publisher_running": "0.0",
         "platemark_rollback_suspected": "0.0",
+        **{f'platemark_conditions_total{{condition="{each.code}"}}': "0.0" for each in CONDITIONS},
     }
 
 

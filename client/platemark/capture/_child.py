@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from platemark.capture._limits import Limits
 
-__all__ = ["DecodeChild"]
+__all__ = ["DecodeChild", "environment"]
 
 _GRACE = 5.0
 """Seconds that a child which closed its pipes gets to end, so that its own status can be reported."""
@@ -44,7 +44,7 @@ class DecodeChild:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env=_environment(),
+                env=environment(),
             )
         except OSError as error:
             raise MalformedError(f"the decoding process cannot be started: {error.strerror or error}") from error
@@ -138,7 +138,7 @@ def _close(pipe: Any) -> None:
         return
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The parent's environment, its import path made explicit, and one thread for numerical libraries.
 
     Our own variables are left out: one may be the passphrase of a key. Without the one thread, every idle thread of BLAS

@@ -1,4 +1,4 @@
-"""Decoding of PNG files and TIFF pages in the child process: the only importer of imagecodecs.
+"""Decoding of PNG files and TIFF pages in the child process, and writing of PNG files: the only importer of imagecodecs.
 
 imagecodecs (BSD) wraps libpng and has wheels for every platform that platemark runs on. Of TIFF it does only LZW:
 strips, tiles, planes, predictor and palette are put together here, so that a short strip is an error and
@@ -16,7 +16,7 @@ import numpy as np
 from platemark.capture._faults import MalformedError
 from platemark.capture._rle import unpack_runs
 
-__all__ = ["decode_png", "decode_tiff_page"]
+__all__ = ["decode_png", "decode_tiff_page", "encode_png"]
 
 
 def decode_png(job: dict[str, Any], blobs: list[bytes]) -> bytes:
@@ -48,6 +48,21 @@ def decode_tiff_page(job: dict[str, Any], blobs: list[bytes]) -> bytes:
         target = page[top : top + height, left : left + job["segment_columns"], plane : plane + in_segment]
         target[...] = segment[: target.shape[0], : target.shape[1]]
     return _canonical(job, page)
+
+
+def encode_png(
+    data: bytes, size: tuple[int, int, int], sample: tuple[int, int], *, order: tuple[int, ...], big_endian: bool
+) -> bytes:
+    """A PNG of raw samples, unchanged. `size`: rows, columns, bytes from row to row; `sample`: per pixel, bytes of each.
+
+    `order` puts the channels in that of PNG. The sizes have been checked: `data` has rows times bytes from row to row.
+    """
+    (rows, columns, step), (samples, width) = size, sample
+    lines = np.frombuffer(data, dtype=np.uint8).reshape(rows, step)[:, : columns * samples * width]
+    words = np.ascontiguousarray(lines).view(f"{'>' if big_endian else '<'}u{width}").astype(f"=u{width}")
+    pixels = words.reshape(rows, columns, samples)[:, :, list(order or range(samples))]
+    image = np.ascontiguousarray(pixels[:, :, 0] if samples == 1 else pixels)
+    return bytes(imagecodecs.png_encode(image))
 
 
 def _dtype(depth: int) -> str:

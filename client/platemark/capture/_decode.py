@@ -20,12 +20,12 @@ from platemark.capture._source import Digester
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["main"]
+__all__ = ["limit_memory", "main"]
 
 
 def main(arguments: list[str]) -> int:
     """Serve until standard input ends; the exit status."""
-    _limit_memory(int(arguments[0]))
+    limit_memory(int(arguments[0]))
     source = sys.stdin.buffer
     # Codecs print. What they print must not be taken for an answer.
     answers = os.fdopen(os.dup(1), "wb")
@@ -81,7 +81,8 @@ def _part(source: BinaryIO | io.BufferedReader) -> bytes | None:
     return source.read(int(struct.unpack(">Q", head)[0]))
 
 
-def _limit_memory(limit: int) -> None:
+def limit_memory(limit: int) -> None:
+    """No more address space than `limit` bytes for this process, and no core dump, where the platform can do that."""
     try:
         import resource  # not on Windows
     except ImportError:

@@ -18,7 +18,7 @@ __all__ = ["JpegFile", "read_jpeg"]
 
 _FRAME_HEADERS = frozenset(set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7})
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
-_SOS, _EOI, _APP1 = 0xDA, 0xD9, 0xE1
+_SOS, _EOI, _APP1, _APP11 = 0xDA, 0xD9, 0xE1, 0xEB
 _EXIF = b"Exif\0\0"
 # In entropy-coded data FF is followed by 00 or a restart marker; anything else begins a marker segment.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
@@ -29,13 +29,14 @@ _FIRST_READ = 1 << 8
 
 @dataclass(frozen=True, kw_only=True)
 class JpegFile:
-    """Sizes in pixels, precision in bits per sample."""
+    """Sizes in pixels, precision in bits per sample; `provenance` are the spans of the APP11 segments, with their markers."""
 
     rows: int
     columns: int
     samples: int
     precision: int
     exif: bytes
+    provenance: tuple[tuple[int, int], ...]
 
 
 def read_jpeg(file: BinaryIO, size: int) -> JpegFile:
@@ -46,6 +47,7 @@ def read_jpeg(file: BinaryIO, size: int) -> JpegFile:
     """
     position, scans, exif = 2, 0, b""
     frame: tuple[int, int, int, int] | None = None
+    provenance: list[tuple[int, int]] = []
     for count in itertools.count():
         if count == _MAX_MARKERS:
             raise MalformedError(f"the JPEG file has more than {_MAX_MARKERS} markers")
@@ -56,12 +58,11 @@ def read_jpeg(file: BinaryIO, size: int) -> JpegFile:
             continue
         length = _length(file, position, size)
         if marker in _FRAME_HEADERS:
-            if length < 8:
-                raise MalformedError("the frame header of the JPEG file is too short")
-            frame = struct.unpack(">BHHB", file.read(6))
+            frame = _frame(file, length)
         elif marker == _APP1 and not exif:
-            segment = file.read(length - 2)
-            exif = segment[len(_EXIF) :] if segment.startswith(_EXIF) else b""
+            exif = _exif(file.read(length - 2))
+        elif marker == _APP11:
+            provenance.append((position - 2, length + 2))
         position += length
         if marker == _SOS:
             scans += 1
@@ -69,7 +70,25 @@ def read_jpeg(file: BinaryIO, size: int) -> JpegFile:
     if frame is None or not scans:
         raise MalformedError("the JPEG file has no image")
     precision, rows, columns, samples = frame
-    return JpegFile(rows=rows, columns=columns, samples=samples, precision=precision, exif=exif)
+    return JpegFile(
+        rows=rows,
+        columns=columns,
+        samples=samples,
+        precision=precision,
+        exif=exif,
+        provenance=tuple(provenance),
+    )
+
+
+def _frame(file: BinaryIO, length: int) -> tuple[int, int, int, int]:
+    if length < 8:
+        raise MalformedError("the frame header of the JPEG file is too short")
+    precision, rows, columns, samples = struct.unpack(">BHHB", file.read(6))
+    return precision, rows, columns, samples
+
+
+def _exif(segment: bytes) -> bytes:
+    return segment[len(_EXIF) :] if segment.startswith(_EXIF) else b""
 
 
 def _marker(file: BinaryIO, position: int, size: int) -> tuple[int, int]:

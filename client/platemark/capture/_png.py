@@ -27,6 +27,7 @@ class PngFile:
     """Sizes in pixels, `depth` in bits per stored sample; `samples` and `width` (bytes) once expanded.
 
     `length` is the number of bytes from the signature to the end of IEND: what follows is not part of the image.
+    `provenance` are the spans of the first two `caBX` chunks, whole.
     """
 
     rows: int
@@ -38,6 +39,7 @@ class PngFile:
     animated: bool
     exif: bytes
     length: int
+    provenance: tuple[tuple[int, int], ...]
 
     @property
     def photometric(self) -> str:
@@ -49,6 +51,7 @@ def read_png(file: BinaryIO, size: int) -> PngFile:
     position, header = len(SIGNATURE), b""
     kinds: set[bytes] = set()
     exif = b""
+    provenance: list[tuple[int, int]] = []
     while True:
         kind, length = _chunk_head(file, position, size)
         keep = kind == b"IHDR" or (kind == b"eXIf" and not exif and length <= _MAX_EXIF)
@@ -61,16 +64,20 @@ def read_png(file: BinaryIO, size: int) -> PngFile:
                 raise MalformedError("IHDR is not 13 bytes long")
         if kind == b"eXIf":
             exif = exif or body
+        if kind == b"caBX" and len(provenance) < 2:
+            provenance.append((position, length + 12))
         kinds.add(kind)
         position += length + 12
         if kind == b"IEND":
             break
     if b"IDAT" not in kinds:
         raise MalformedError("the file has no image data (IDAT)")
-    return _describe(header, kinds, exif, position)
+    return _describe(header, kinds, exif, position, tuple(provenance))
 
 
-def _describe(header: bytes, kinds: set[bytes], exif: bytes, length: int) -> PngFile:
+def _describe(
+    header: bytes, kinds: set[bytes], exif: bytes, length: int, provenance: tuple[tuple[int, int], ...]
+) -> PngFile:
     columns, rows, depth, colour, compression, filtering, interlace = struct.unpack(">IIBBBBB", header)
     if not 0 < rows < 1 << 31 or not 0 < columns < 1 << 31:
         raise MalformedError(f"the image is {rows} x {columns}")
@@ -89,6 +96,7 @@ def _describe(header: bytes, kinds: set[bytes], exif: bytes, length: int) -> Png
         animated=b"acTL" in kinds,
         exif=exif,
         length=length,
+        provenance=provenance,
     )
 
 

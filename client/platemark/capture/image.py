@@ -12,9 +12,10 @@ from platemark.capture._ifd import TiffReader
 from platemark.capture._jpeg import read_jpeg
 from platemark.capture._png import read_png
 from platemark.capture._tiff import read_page
+from platemark.capture.provenance import jpeg_store, png_store, provenance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import BinaryIO
 
     from platemark.capture._frames import FrameTree
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from platemark.capture._limits import Limits
     from platemark.capture._png import PngFile
     from platemark.capture._tiff import Page
+    from platemark.capture.provenance import Span, Store
     from platemark.rungs import AttributeValue
 
 __all__ = ["Jpeg", "Png", "Tiff"]
@@ -40,17 +42,22 @@ class Png:
         self._file = file
         self._png: PngFile = read_png(file, size)
         self._orientation, self._exif = segment_attributes(self._png.exif)
+        self._provenance = _provenance(file, png_store, self._png.provenance)
 
     def attributes(self) -> dict[str, AttributeValue]:
-        """What the header and Exif say."""
+        """What the header, Exif and an embedded manifest store say."""
         facts = self._png
-        return self._exif | {
-            "rows": facts.rows,
-            "columns": facts.columns,
-            "frames": 1,
-            "bits_stored": facts.depth,
-            "photometric_interpretation": facts.photometric,
-        }
+        return (
+            self._exif
+            | self._provenance
+            | {
+                "rows": facts.rows,
+                "columns": facts.columns,
+                "frames": 1,
+                "bits_stored": facts.depth,
+                "photometric_interpretation": facts.photometric,
+            }
+        )
 
     def pixels(self, limits: Limits) -> FrameTree:
         """The `pixels` rung: one frame."""
@@ -91,16 +98,21 @@ class Jpeg:
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._jpeg = read_jpeg(file, size)
         _, self._exif = segment_attributes(self._jpeg.exif)
+        self._provenance = _provenance(file, jpeg_store, self._jpeg.provenance)
 
     def attributes(self) -> dict[str, AttributeValue]:
-        """What the header and Exif say."""
+        """What the header, Exif and an embedded manifest store say."""
         facts = self._jpeg
-        return self._exif | {
-            "rows": facts.rows,
-            "columns": facts.columns,
-            "frames": 1,
-            "bits_stored": facts.precision,
-        }
+        return (
+            self._exif
+            | self._provenance
+            | {
+                "rows": facts.rows,
+                "columns": facts.columns,
+                "frames": 1,
+                "bits_stored": facts.precision,
+            }
+        )
 
     def pixels(self, limits: Limits) -> FrameTree:
         """Always UndefinedRungError: decoders do not agree on the samples of a lossy image."""
@@ -158,3 +170,13 @@ class Tiff:
             if len(data) != length:
                 raise MalformedError("truncated within a TIFF strip or tile")
             yield data
+
+
+def _provenance(
+    file: BinaryIO, find: Callable[[BinaryIO, tuple[Span, ...]], Store | None], spans: tuple[Span, ...]
+) -> dict[str, AttributeValue]:
+    """The digest of the file's C2PA manifest store. As with Exif, a broken one counts as absent."""
+    try:
+        return provenance(file, find(file, spans))
+    except MalformedError:
+        return {}

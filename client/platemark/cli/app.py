@@ -16,6 +16,7 @@ from platemark import __version__
 from platemark.cli import (
     attest,
     audit,
+    c2pa,
     capture,
     dicom,
     enrol,
@@ -24,6 +25,7 @@ from platemark.cli import (
     gateway,
     inspection,
     keygen,
+    mcap,
     monitor,
     output,
     policy,
@@ -114,6 +116,8 @@ _GROUPS: dict[str, tuple[Mapping[str, Callable[..., None]], str]] = {
     "spool": (spool.COMMANDS, spool.HELP),
     "vault": (vault.COMMANDS, vault.HELP),
     "dicom": (dicom.COMMANDS, dicom.HELP),
+    "mcap": (mcap.COMMANDS, mcap.HELP),
+    "c2pa": (c2pa.COMMANDS, c2pa.HELP),
 }
 for _name, (_commands, _text) in _GROUPS.items():
     _group = typer.Typer(rich_markup_mode=None, no_args_is_help=True)

@@ -32,6 +32,7 @@ __all__ = [
     "say_bytes",
     "say_json",
     "say_pieces",
+    "say_styled",
     "say_table",
 ]
 
@@ -90,6 +91,17 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     console = Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
         console.print(table)
+    _write("".join(line.rstrip(" ") + "\n" for line in captured.get().splitlines()))
+
+
+def say_styled(lines: Iterable[Sequence[tuple[str, str]]]) -> None:
+    """Lines of (text, style of rich); the texts are escaped, the styles are for a terminal alone."""
+    if sys.stdout is None:
+        return
+    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    with console.capture() as captured:
+        for line in lines:
+            console.print(Text.assemble(*((printable(text), style) for text, style in line)))
     _write("".join(line.rstrip(" ") + "\n" for line in captured.get().splitlines()))
 
 

@@ -16,7 +16,15 @@ from platemark.key_files import MAX_KEY_FILE, read_private
 from platemark.keys import Signer
 from platemark.pkcs11_uri import is_uri, parse_uri
 
-__all__ = ["given_passphrase", "is_encrypted", "new_passphrase", "open_key", "pin_asker", "warn_of_readers"]
+__all__ = [
+    "given_passphrase",
+    "is_encrypted",
+    "new_passphrase",
+    "open_key",
+    "pin_asker",
+    "token_uri",
+    "warn_of_readers",
+]
 
 _MAX = 4096
 
@@ -49,7 +57,7 @@ def open_key(path: Path, passphrase_file: Path | None, *, variable: str = "PLATE
     Asks for its passphrase or PIN when it needs one and a terminal is there. Raises KeyFileError.
     """
     passphrase = given_passphrase(passphrase_file, variable=variable)
-    uri = _uri(path)
+    uri = token_uri(path)
     if uri is not None:
         # The module is heavy and an extra: only who has a token loads it.
         from platemark.pkcs11_keys import open_token_key
@@ -76,7 +84,7 @@ def pin_asker(given: bytes | None) -> Callable[[str], str | None]:
     return ask
 
 
-def _uri(path: Path) -> str | None:
+def token_uri(path: Path) -> str | None:
     """The PKCS#11 URI in a file that stands for a key in a token, None for every other file."""
     try:
         data = files.read(path, limit=MAX_KEY_FILE)

@@ -16,7 +16,7 @@ from platemark.cli.stopping import told_to_stop
 from platemark.errors import PlatemarkError
 from platemark.spool import Counts, DeliveryError, Sender, Spool, SpoolError, Traffic
 
-__all__ = ["run"]
+__all__ = ["original", "run", "sending"]
 
 
 def run(
@@ -26,7 +26,7 @@ def run(
     stop = threading.Event()
     with ExitStack() as stack:
         spool = stack.enter_context(opened(directory))
-        sender = stack.enter_context(_sender(spool, connection, witnessed=witnessed))
+        sender = stack.enter_context(sending(spool, connection, witnessed=witnessed))
         stack.enter_context(told_to_stop(stop))
         if listen is not None:
             output.note(f"metrics at {stack.enter_context(_served(spool, sender.traffic, listen))}")
@@ -43,7 +43,8 @@ def run(
 
 
 @contextmanager
-def _sender(spool: Spool, connection: Connection, *, witnessed: bool) -> Iterator[Sender]:
+def sending(spool: Spool, connection: Connection, *, witnessed: bool) -> Iterator[Sender]:
+    """The sender of a spool, at work for a ledger. Raises MissingExtraError, SpoolBusyError."""
     try:
         from platemark.rpc import Wait
         from platemark.spool.ledger import LedgerDelivery
@@ -109,13 +110,13 @@ def _finish(traffic: Traffic, counts: Counts, *, done: bool, as_json: bool) -> N
     sentence = f"{traffic.logged} logged, {traffic.set_aside} set aside, {counts.depth} waiting"
     if not done and traffic.error is not None:
         output.note(f"{sentence}; nothing is lost, and running this again goes on")
-        raise _original(traffic.error)
+        raise original(traffic.error)
     if as_json:
         output.say_json({"logged": traffic.logged, "set_aside": traffic.set_aside, "pending": counts.depth})
         return
     output.say(sentence)
 
 
-def _original(error: DeliveryError | SpoolError) -> PlatemarkError:
+def original(error: DeliveryError | SpoolError) -> PlatemarkError:
     """What the client raised, which has the exit code of every other command."""
     return error.__cause__ if isinstance(error.__cause__, PlatemarkError) else error
