@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from commands import platemark
-from recordings import Sample, attachments, read_mcap
+from recordings import Sample, attachments, read_bag, read_mcap
 
 from platemark.recording import proof
 from platemark.report import format_time
@@ -64,12 +64,16 @@ def test_clips_of_the_robots_recording_are_told_apart(left: tuple[Path, dict[str
         (MATCHES_RECORD, ""),
         (MATCHES_RECORD, ""),
         (MATCHES_RECORD, ""),
+        (MATCHES_RECORD, ""),
         (DOES_NOT_MATCH, f"altered: /camera/front at {at}"),
         (DOES_NOT_MATCH, f"dropped: /camera/front at {at}"),
         (INCONCLUSIVE, ""),
     ]
     clip = read_mcap(robot / "clip.mcap")
     assert (len(clip) < len(samples), set(clip) <= set(samples)) == (True, True)
+    assert [(each.log_time, each.data) for each in read_bag(robot / "bag")] == [
+        (each.log_time, each.data) for each in clip
+    ]
     assert set(samples) - set(read_mcap(robot / "one-dropped.mcap")) == {samples[_place(samples, 45)]}
     (old, new) = (each[_place(samples, 45)] for each in (samples, read_mcap(robot / "one-byte.mcap")))
     assert sum(one != other for one, other in zip(old.data, new.data, strict=True)) == 1
@@ -88,6 +92,7 @@ def test_the_robots_proof_lies_in_and_beside_its_recording(left: tuple[Path, dic
     assert {"not_later_than", "key_status_known_to"} <= facts.keys()
     assert sorted(each.name for each in robot.iterdir()) == [
         "another.mcap",
+        "bag",
         "clip.mcap",
         "frame.png",
         "frame.png.evidence",

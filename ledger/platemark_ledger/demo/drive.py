@@ -15,7 +15,7 @@ from platemark.capture.mcap import open_mcap
 from platemark.recording.proof import MEDIA_TYPE
 from platemark.sealing.placing import ATTACHMENT
 
-__all__ = ["CAMERA", "IMU", "SECONDS", "Sample", "frames", "imus", "read", "write"]
+__all__ = ["CAMERA", "IMU", "SECONDS", "Sample", "frames", "imus", "read", "write", "write_bag"]
 
 CAMERA, IMU = "/camera/front", "/imu"
 SECONDS = 3
@@ -88,6 +88,20 @@ def write(path: Path, samples: Iterable[Sample], *, compression: str = "zstd", p
         for proof in proofs:
             writer.add_attachment(0, 0, ATTACHMENT, MEDIA_TYPE, proof)
         writer.finish()  # type: ignore[no-untyped-call]
+
+
+def write_bag(folder: Path, samples: Iterable[Sample]) -> None:
+    """A rosbag2 folder (sqlite3) by rosbags' writer, which keeps no publish time."""
+    from rosbags.rosbag2 import StoragePlugin, Writer
+    from rosbags.typesys import Stores, get_typestore
+
+    store = get_typestore(Stores.ROS2_JAZZY)
+    with Writer(folder, version=9, storage_plugin=StoragePlugin.SQLITE3) as writer:
+        connections = {}
+        for each in samples:
+            if each.topic not in connections:
+                connections[each.topic] = writer.add_connection(each.topic, each.type_name, typestore=store)
+            writer.write(connections[each.topic], each.log_time, each.data)
 
 
 def read(path: Path) -> tuple[list[Sample], list[bytes]]:

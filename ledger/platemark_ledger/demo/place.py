@@ -32,13 +32,13 @@ IMAGE.evidence     what the ledger proves about it: all that a verifier needs be
 
     platemark verify IMAGE --trust trust.toml
 
-RECORDING.evidence the same for every message of a recording, one signature for each topic and second; run.mcap and its
-                   copies carry it as an attachment as well
-frame.png.evidence the same for that frame alone
+run.mcap.evidence    the same for every message of a recording, with one signature for each topic and second; run.mcap and
+                     the MCAP copies of it carry this file as an attachment
+frame.png.evidence   the same for that frame alone
 
-    platemark mcap verify RECORDING --trust trust.toml
+    platemark mcap verify robot/run.mcap --trust trust.toml
     platemark mcap verify robot/frame.png --trust trust.toml
-    platemark mcap verify robot/another.mcap --evidence robot/run.mcap.evidence --trust trust.toml
+    platemark mcap verify robot/bag --evidence robot/run.mcap.evidence --trust trust.toml
 """
 
 

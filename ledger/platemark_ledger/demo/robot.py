@@ -145,7 +145,7 @@ def prove(address: str, place: Place) -> None:
 
 
 def make(place: Place) -> list[Clip]:
-    """Write what others make of the recording, by mcap's own writer, the proof attached as it was."""
+    """Write what others make of the recording, by mcap's own writer, the proof attached as it was, and by rosbags'."""
     samples, proofs = drive.read(place.run)
     frame = [each for each in samples if each.topic == drive.CAMERA][_FRAME]
     start = samples[0].log_time
@@ -161,10 +161,13 @@ def make(place: Place) -> list[Clip]:
     paths = {name: place.robot / f"{name}.mcap" for name in written}
     for name, (content, compression, attached) in written.items():
         drive.write(paths[name], content, compression=compression, proofs=attached)
+    bag = place.robot / "bag"
+    drive.write_bag(bag, middle)
     evidence, at = placing.Place(place.run).evidence, frame.log_time
     return [
         Clip("the whole recording", place.run, MATCHES_RECORD),
         Clip("a clip, cut out and recompressed (zstd to lz4) by mcap's writer", paths["clip"], MATCHES_RECORD),
+        Clip("the clip as a rosbag2 folder (sqlite3) by rosbags' writer", bag, MATCHES_RECORD, evidence),
         Clip(f"frame {_FRAME} alone, as PNG", place.robot / "frame.png", MATCHES_RECORD),
         Clip(f"one byte of frame {_FRAME} changed", paths["one-byte"], DOES_NOT_MATCH, named=("altered", at)),
         Clip(f"frame {_FRAME} left out", paths["one-dropped"], DOES_NOT_MATCH, named=("dropped", at)),
