@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 from commands import platemark
+from recordings import Sample, attachments, read_bag, read_mcap
 
+from platemark.recording import proof
+from platemark.report import format_time
 from platemark.verdict import DOES_NOT_MATCH, EVIDENCE_INVALID, INCONCLUSIVE, MATCHES_RECORD
 from platemark_ledger.demo.drawings import drawings
 
@@ -45,9 +48,64 @@ def test_real_images_were_captured(left: tuple[Path, dict[str, Any]]) -> None:
     assert len(names) == said["own_matching"]
     assert {*drawings()} == {path.name for path in names if path.suffix == ".png"}
     assert len(names) - len(drawings()) >= 60
-    # Leaf 0 is the policy, each device has its enrolment, and the log has stated its keys every now and then.
-    assert len(names) + 3 < said["log_size"]
+    # Leaf 0 is the policy, each device has its enrolment, the robot's recording is six segments, and the log has stated
+    # its keys every now and then.
+    assert len(names) + 4 + 6 < said["log_size"]
     assert all((folder / path).with_name(path.name + ".evidence").is_file() for path in names)
+
+
+def test_clips_of_the_robots_recording_are_told_apart(left: tuple[Path, dict[str, Any]]) -> None:
+    """What was only cut or recompressed matches, a changed and a missing frame are named, what was never sealed is undecided."""
+    folder, said = left
+    robot = folder / "demo-out" / "robot"
+    samples = read_mcap(robot / "run.mcap")
+    at = format_time([each for each in samples if each.topic == "/camera/front"][45].log_time)
+    assert [(each["verdict"], each["remark"]) for each in said["clips"]] == [
+        (MATCHES_RECORD, ""),
+        (MATCHES_RECORD, ""),
+        (MATCHES_RECORD, ""),
+        (MATCHES_RECORD, ""),
+        (DOES_NOT_MATCH, f"altered: /camera/front at {at}"),
+        (DOES_NOT_MATCH, f"dropped: /camera/front at {at}"),
+        (INCONCLUSIVE, ""),
+    ]
+    clip = read_mcap(robot / "clip.mcap")
+    assert (len(clip) < len(samples), set(clip) <= set(samples)) == (True, True)
+    assert [(each.log_time, each.data) for each in read_bag(robot / "bag")] == [
+        (each.log_time, each.data) for each in clip
+    ]
+    assert set(samples) - set(read_mcap(robot / "one-dropped.mcap")) == {samples[_place(samples, 45)]}
+    (old, new) = (each[_place(samples, 45)] for each in (samples, read_mcap(robot / "one-byte.mcap")))
+    assert sum(one != other for one, other in zip(old.data, new.data, strict=True)) == 1
+
+
+def test_the_robots_proof_lies_in_and_beside_its_recording(left: tuple[Path, dict[str, Any]]) -> None:
+    """The ledger had nothing to remark, the proof is witnessed and time-stamped, and nothing of the sealing is left over."""
+    folder, _ = left
+    robot = folder / "demo-out" / "robot"
+    held = (robot / "run.mcap.evidence").read_bytes()
+    assert [each.data for each in attachments(robot / "run.mcap")] == [held]
+    assert [each.conditions for each in proof.decode(held).segments] == [()] * 6
+    ran = platemark("mcap", "verify", robot / "run.mcap", "--trust", folder / "demo-out" / "trust.toml", "--json")
+    (facts,) = (each["facts"] for each in ran.json()["recordings"])
+    assert facts["log_signatures"] == "Ed25519 and ML-DSA-44"
+    assert {"not_later_than", "key_status_known_to"} <= facts.keys()
+    assert sorted(each.name for each in robot.iterdir()) == [
+        "another.mcap",
+        "bag",
+        "clip.mcap",
+        "frame.png",
+        "frame.png.evidence",
+        "one-byte.mcap",
+        "one-dropped.mcap",
+        "run.mcap",
+        "run.mcap.evidence",
+    ]
+
+
+def _place(samples: list[Sample], frame: int) -> int:
+    """Where a frame of the camera is among all messages."""
+    return [number for number, each in enumerate(samples) if each.topic == "/camera/front"][frame]
 
 
 def test_every_check_that_a_bundle_can_pass_passes(
@@ -83,8 +141,9 @@ def test_the_lines_to_copy_say_what_the_demo_said(
     folder, said = left
     monkeypatch.chdir(folder)
     monkeypatch.delenv("PLATEMARK_TRUST", raising=False)
-    lines = {said["verify"]: MATCHES_RECORD} | {each["verify"]: each["verdict"] for each in said["cases"]}
-    assert len(said["cases"]) + 1 == len(lines)
+    judged = [*said["cases"], *said["clips"]]
+    lines = {said["verify"]: MATCHES_RECORD} | {each["verify"]: each["verdict"] for each in judged}
+    assert len(judged) + 1 == len(lines)
     for line, expected in lines.items():
         ran = platemark(*shlex.split(line)[1:], "--json")
         assert expected == ran.json()["result"], line
@@ -97,6 +156,7 @@ def test_a_second_run_replaces_the_first(left: tuple[Path, dict[str, Any]]) -> N
     assert (done.returncode, done.stderr) == (0, "")
     assert said["log_id"] not in done.stdout
     assert "platemark verify demo-out/modality/test_files/CT_small.dcm --trust demo-out/trust.toml" in done.stdout
+    assert "platemark mcap verify demo-out/robot/run.mcap --trust demo-out/trust.toml" in done.stdout
     assert "NOT EXPECTED" not in done.stdout
 
 

@@ -1,7 +1,7 @@
 """`platemark-ledger demo`: the whole way of an image, on this machine, with nothing canned.
 
-A new ledger, a real server process, two enrolled devices, every image that pydicom brings along and some drawings; then
-the server is stopped and everything is verified offline, together with copies that must not pass.
+A new ledger, a real server process, three enrolled devices, every image that pydicom brings along, some drawings and a robot's
+recording; then the server is stopped and everything is verified offline, together with copies that must not pass.
 """
 
 from __future__ import annotations

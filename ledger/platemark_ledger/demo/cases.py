@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import shutil
 import time
 from collections.abc import Iterator
@@ -60,6 +61,16 @@ class Judged:
     def as_expected(self) -> bool:
         """Whether result and, if one was named, rung are those expected."""
         return self.verdict.result == self.case.expected and self.case.rung in {None, self.verdict.rung}
+
+    @property
+    def remark(self) -> str:
+        """What else is of interest."""
+        return self.case.remark
+
+    def command(self, place: Place) -> str:
+        """The line that says the same."""
+        trust = f" --trust {shlex.quote(str(place.trust))}" if self.case.trusted else ""
+        return f"platemark verify {shlex.quote(str(self.case.image))}{trust}"
 
 
 def judge(case: Case, trusted: Trust) -> Judged:

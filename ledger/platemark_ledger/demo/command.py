@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import time
 from collections import Counter
@@ -19,7 +18,7 @@ from platemark.errors import PlatemarkError
 from platemark.rpc.sync import LedgerClient
 from platemark.verdict import MATCHES_RECORD
 from platemark_ledger import founding
-from platemark_ledger.demo import cases, peers, record
+from platemark_ledger.demo import cases, peers, record, robot
 from platemark_ledger.demo.cases import Judged
 from platemark_ledger.demo.peers import LABEL, Peers
 from platemark_ledger.demo.place import DemoError, Place, prepare
@@ -48,12 +47,20 @@ class Outcome:
     evidence_bytes: int
     own: Sequence[Judged]
     judged: Sequence[Judged]
+    clips: Sequence[robot.Judged]
     seconds: float
 
     @property
-    def surprises(self) -> list[Judged]:
+    def surprises(self) -> list[Judged | robot.Judged]:
         """Verdicts that are not the expected ones."""
-        return [each for each in (*self.own, *self.judged) if not each.as_expected]
+        every: list[Judged | robot.Judged] = [*self.own, *self.judged, *self.clips]
+        return [each for each in every if not each.as_expected]
+
+    @property
+    def invited(self) -> list[Judged | robot.Judged]:
+        """What the reader is invited to check: an image and a lie, and of the robot's one of each result."""
+        clips = {each.verdict.result: each for each in reversed(self.clips)}
+        return [self.shown, self.judged[0], *reversed(clips.values())]
 
     @property
     def shown(self) -> Judged:
@@ -66,7 +73,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Made anew; an earlier demo's directory is replaced.")] = Path("demo-out"),
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for scripts.")] = False,
 ) -> None:
-    """Real images through a real ledger on this machine, verified offline, with honest failures. Under a minute.
+    """Real images and a robot's recording through a real ledger, verified offline, with honest failures. Under a minute.
 
     Exit code 0 when every verdict is the expected one, 1 when one is not.
     """
@@ -95,14 +102,17 @@ def run(out: Path, *, quiet: bool) -> Outcome:
     )
     shutil.copyfile(founded.trust, place.trust)
     sources = record.gather(place)
+    robot.record(place)
     images = (sources.images, record.draw(place))
     say.line(f"A new ledger, {_ORIGIN}. Its identity, leaf 0: {founded.log_id.hex()}")
     with peers.running(place, founded) as beside, serving(place.ledger, place.log) as server:
         say.line(f"It is served by process {server.pid} on {server.address}.")
         say.peers(beside)
         with LedgerClient(server.address) as client:
+            _sealed(client, server.address, place, founded, say)
             items = _captured(client, place, founded, images, say)
             total = _fetched(client, items, say)
+            robot.prove(server.address, place)
             size = client.checkpoint().checkpoint.size
     say.line(f"All servers are stopped. The log has {size} leaves. All that follows is offline.")
     trusted = cases.read_trust(place)
@@ -118,10 +128,19 @@ def run(out: Path, *, quiet: bool) -> Outcome:
         if not needed.is_file():
             raise DemoError(f"pydicom brings no {needed.name}, which the cases are made from")
     judged = [cases.judge(case, trusted) for case in cases.make(place, base, other, drawing, cine)]
-    say.cases(judged)
-    outcome = Outcome(place, founded, size, items, sources, total, own, judged, time.monotonic() - began)
+    say.cases("The copies and the lies", judged)
+    clips = [robot.judge(clip, trusted) for clip in robot.make(place)]
+    say.cases("The robot's recording, and what others made of it", clips)
+    outcome = Outcome(place, founded, size, items, sources, total, own, judged, clips, time.monotonic() - began)
     say.end(outcome)
     return outcome
+
+
+def _sealed(client: LedgerClient, address: str, place: Place, founded: Founded, say: _Voice) -> None:
+    say.enrolled(robot.DEVICE, record.enrol(client, place, founded, robot.DEVICE))
+    sealed = robot.seal(address, place)
+    what = f"{sealed.messages} messages on {sealed.topics} topics, sealed with {sealed.segments} signatures"
+    say.line(f"It recorded {output.printable(place.run)}: {what}.")
 
 
 def _captured(
@@ -129,8 +148,7 @@ def _captured(
 ) -> list[Item]:
     items = []
     for device, captured in zip(record.devices(), images, strict=True):
-        index = record.enrol(client, place, founded, device)
-        say.line(f"Enrolled {device.uri} as {device.role} with a {device.algorithm} key, leaf {index}.")
+        say.enrolled(device, record.enrol(client, place, founded, device))
         with output.progress("capturing", 0 if say.quiet else len(captured)) as step:
             items += record.capture(client, place, device, captured, step)
     say.captured(place, items)
@@ -168,6 +186,10 @@ class _Voice:
         authority = beside.pids["authority"]
         self.line(f"Beside it: the witnesses {witnesses} and a time-stamping authority ({authority}): {LABEL}.")
 
+    def enrolled(self, device: record.Device, index: int) -> None:
+        key = f"{'an' if device.algorithm[0] in 'aeiou' else 'a'} {device.algorithm} key"
+        self.line(f"Enrolled {device.uri} as {device.role} with {key}, leaf {index}.")
+
     def captured(self, place: Place, items: Sequence[Item]) -> None:
         if self.quiet:
             return
@@ -192,15 +214,16 @@ class _Voice:
 
     def own(self, own: Sequence[Judged]) -> None:
         counts = Counter(each.verdict.result for each in own)
-        self.line(f"Every image against its own evidence: {_counted(counts)}.")
+        counted = ", ".join(f"{count} {result}" for result, count in sorted(counts.items()))
+        self.line(f"Every image against its own evidence: {counted}.")
         for each in own:
             if not each.as_expected:
                 self.line(f"  {output.printable(each.case.image)}: {output.printable(each.verdict.reason)}")
 
-    def cases(self, judged: Sequence[Judged]) -> None:
+    def cases(self, heading: str, judged: Sequence[Judged | robot.Judged]) -> None:
         if self.quiet:
             return
-        output.say("\nThe copies and the lies:\n")
+        output.say(f"\n{heading}:\n")
         output.say_table(
             ("", "what was given to the verifier", "expected", "verdict"),
             (
@@ -216,18 +239,19 @@ class _Voice:
         output.say()
         for each in judged:
             output.say(f"  {each.case.title}\n      {output.printable(each.verdict.reason)}")
-            if each.case.remark:
-                output.say(f"      {output.printable(each.case.remark)}")
+            if each.remark:
+                output.say(f"      {output.printable(each.remark)}")
 
     def end(self, outcome: Outcome) -> None:
         self.line("\n" + _left_out(outcome.sources))
         self.line("\nCheck one yourself; no server runs:\n")
-        for each in (outcome.shown, outcome.judged[0]):
-            self.line(f"  {_command(outcome.place, each)}")
+        for each in outcome.invited:
+            self.line(f"  {each.command(outcome.place)}")
         out = output.printable(outcome.place.out)
         self.line(
             f"\nLeft in {out}: ledger, trust.toml, keys, modality and camera (each image with its .statement, .disclosure "
-            f"and .evidence), cases, peers, server.log; README.txt there says more. {outcome.seconds:.1f} s."
+            "and .evidence), robot (the recording with its .evidence, and copies), cases, peers, server.log; README.txt there "
+            f"says more. {outcome.seconds:.1f} s."
         )
 
 
@@ -238,15 +262,6 @@ def _left_out(sources: record.Sources) -> str:
     for reason, names in sorted(sources.failed.items(), key=lambda each: -len(each[1])):
         lines.append(f"  {output.printable(reason)}: {', '.join(Path(name).name for name in names)}")
     return "\n".join(lines)
-
-
-def _command(place: Place, judged: Judged) -> str:
-    trust = f" --trust {shlex.quote(str(place.trust))}" if judged.case.trusted else ""
-    return f"platemark verify {shlex.quote(str(judged.case.image))}{trust}"
-
-
-def _counted(counts: Counter[str]) -> str:
-    return ", ".join(f"{count} {result}" for result, count in sorted(counts.items()))
 
 
 def _facts(outcome: Outcome) -> dict[str, object]:
@@ -262,19 +277,21 @@ def _facts(outcome: Outcome) -> dict[str, object]:
         "not_captured": outcome.sources.failed,
         "evidence_bytes": outcome.evidence_bytes,
         "own_matching": sum(each.verdict.result == MATCHES_RECORD for each in outcome.own),
-        "cases": [
-            {
-                "title": each.case.title,
-                "expected": each.case.expected,
-                "verdict": each.verdict.result,
-                "rung": each.verdict.rung,
-                "reason": each.verdict.reason,
-                "as_expected": each.as_expected,
-                "verify": _command(place, each),
-            }
-            for each in outcome.judged
-        ],
+        "cases": [{**_judged(place, each), "rung": each.verdict.rung} for each in outcome.judged],
+        "clips": [_judged(place, each) for each in outcome.clips],
         "surprises": len(outcome.surprises),
-        "verify": _command(place, outcome.shown),
+        "verify": outcome.shown.command(place),
         "seconds": f"{outcome.seconds:.1f}",
+    }
+
+
+def _judged(place: Place, each: Judged | robot.Judged) -> dict[str, object]:
+    return {
+        "title": each.case.title,
+        "expected": each.case.expected,
+        "verdict": each.verdict.result,
+        "reason": each.verdict.reason,
+        "remark": each.remark,
+        "as_expected": each.as_expected,
+        "verify": each.command(place),
     }

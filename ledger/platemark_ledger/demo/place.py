@@ -18,15 +18,27 @@ Made by `platemark-ledger demo`. Every file is the output of the real programs; 
 trust.toml   whom a verifier believes here: this ledger, by its leaf 0 and its policy key, two witnesses and an authority
 ledger/      the ledger: configuration, store, anchor, keys (in earnest, ledger/offline never stays on a server)
 peers/       the two witnesses and the time-stamping authority: demo, one operator, no independence
-keys/        the keys of the two devices, with the state of their chains
+keys/        the keys of the three devices, with the state of their chains
 modality/    DICOM images, each with what belongs to it
 camera/      drawings as PNG files, likewise
+robot/       run.mcap, a sealed recording of a camera and an IMU; copies of it that must pass, and some that must not;
+             frame.png, one frame of it
 cases/       copies that must not pass, and one that must, each with its evidence
 server.log   what the server said
 
 IMAGE.statement    what the device signed: digests, time, key; no name and no patient is in it
 IMAGE.disclosure   the attributes and the key that opens them; stays with the holder of the image
 IMAGE.evidence     what the ledger proves about it: all that a verifier needs besides trust.toml
+
+    platemark verify IMAGE --trust trust.toml
+
+run.mcap.evidence    the same for every message of a recording, with one signature for each topic and second; run.mcap and
+                     the MCAP copies of it carry this file as an attachment
+frame.png.evidence   the same for that frame alone
+
+    platemark mcap verify robot/run.mcap --trust trust.toml
+    platemark mcap verify robot/frame.png --trust trust.toml
+    platemark mcap verify robot/bag --evidence robot/run.mcap.evidence --trust trust.toml
 """
 
 
@@ -61,6 +73,16 @@ class Place:
     def camera(self) -> Path:
         """What the camera captured."""
         return self.out / "camera"
+
+    @property
+    def robot(self) -> Path:
+        """What the robot recorded, and what others made of it."""
+        return self.out / "robot"
+
+    @property
+    def run(self) -> Path:
+        """The robot's recording."""
+        return self.robot / "run.mcap"
 
     @property
     def cases(self) -> Path:
@@ -98,7 +120,7 @@ def prepare(out: Path) -> Place:
         marker.write_text(_MARK, encoding="utf-8")
         (out / "README.txt").write_text(_README, encoding="utf-8")
         place.keys.mkdir(mode=0o700)
-        for folder in (place.modality, place.camera, place.cases, place.peers):
+        for folder in (place.modality, place.camera, place.robot, place.cases, place.peers):
             folder.mkdir()
     except OSError as error:
         raise DemoError(f"{out}: {error.strerror or error}") from None

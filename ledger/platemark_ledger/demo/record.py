@@ -1,4 +1,4 @@
-"""From files to records: enrol two devices, capture, fetch evidence. Every step is the product's own code."""
+"""From files to records: enrol devices, capture, fetch evidence. Every step is the product's own code."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _YEAR = 365 * 86_400 * 10**9
 
 @dataclass(frozen=True)
 class Device:
-    """A device of the demo."""
+    """A device of the demo. `worked_before`: how many ns before its enrolment its key counts from."""
 
     name: str
     uri: str
@@ -47,6 +47,7 @@ class Device:
     clock: Clock
     enrolled_with: dict[str, AttributeValue]
     extra: dict[str, AttributeValue] = field(default_factory=dict)
+    worked_before: int = 0
 
 
 @dataclass
@@ -96,7 +97,13 @@ def enrol(client: LedgerClient, place: Place, founded: Founded, device: Device) 
     now = time.time_ns()
     signed = registrar.sign(
         "enrol",
-        enrolment_payload(asked, at=now, not_before=now, not_after=now + 5 * _YEAR, attributes=disclosure.root()),
+        enrolment_payload(
+            asked,
+            at=now,
+            not_before=now - device.worked_before,
+            not_after=now + 5 * _YEAR,
+            attributes=disclosure.root(),
+        ),
     )
     files.create(key_path.with_suffix(".enrolment"), signed.raw)
     files.create(key_path.with_suffix(".enrolment.disclosure"), disclosure.to_bytes(), mode=0o600)
