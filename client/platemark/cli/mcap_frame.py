@@ -14,7 +14,7 @@ from platemark.cli.mcap_opening import open_recording
 from platemark.cli.mcap_proofs import gathered
 from platemark.errors import RecordingError
 from platemark.recording.judging import judge
-from platemark.report import NOT_PROVEN
+from platemark.report import NOT_PROVEN, format_time
 from platemark.verdict import DOES_NOT_MATCH, EVIDENCE_INVALID, EXIT_CODES, INCONCLUSIVE, MATCHES_RECORD
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def verify_frame(path: Path, named: Sequence[Path] | None, *, trust: Trust | Non
             "samples": "this picture has exactly the samples of the message recorded",
         }[how]
         if segment.relied:
-            reason = f"{what} on {topic} at {row.log_time} ns"
+            reason = f"{what} on {topic} at {format_time(row.log_time)}"
             return FrameVerdict(MATCHES_RECORD, reason, at, how, topic, row, stamp, facts)
         result = EVIDENCE_INVALID if segment.invalid else INCONCLUSIVE
         best = best or FrameVerdict(result, segment.fault or "", at, how, topic, row, stamp, {})
