@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from platemark.errors import RecordingError
+from platemark.report import format_time
 from platemark.robot.journal import RecordingJournal, SegmentJournal
 from platemark.robot.line import SegmentLine
 from platemark.robot.segmenter import Segmenter
@@ -160,7 +161,7 @@ class Signing:
                 time = int.from_bytes(row[:8], "big")
                 raise RecordingError(
                     self._path,
-                    f"has changed since a seal began: the message on {channel.topic} at {time} ns is gone or altered; "
+                    f"has changed since a seal began: the message on {channel.topic} at {format_time(time)} is gone or altered; "
                     "--force begins anew",
                 )
 
