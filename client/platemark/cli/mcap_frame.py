@@ -156,7 +156,9 @@ def _proof(path: Path, proofs: list[RecordingProof], message: Message, data: byt
             for place, row in segment.rows():
                 if (row.log_time, row.digest) == (message.log_time, message.digest):
                     return proof.single(topic, (segment.number, place), data)
-    raise RecordingError(path, f"its proofs do not have the message on {topic} at {format_time(message.log_time)} as it is here")
+    raise RecordingError(
+        path, f"its proofs do not have the message on {topic} at {format_time(message.log_time)} as it is here"
+    )
 
 
 def verify_frame(path: Path, named: Sequence[Path] | None, *, trust: Trust | None, at: int) -> FrameVerdict:
