@@ -57,6 +57,17 @@ def test_a_recording_that_changed_is_not_gone_on_with(run: Path) -> None:
     assert platemark("mcap", "seal", run, *SEAL, "--force").code == 0
 
 
+@pytest.mark.parametrize(
+    "data", [b"", b"\xa5", b"no proof", bytes(1000), b"\xa5\x61v\x01\x67schemas\x9b" + b"\xff" * 8]
+)
+def test_a_hostile_attachment_is_a_line(run: Path, data: bytes) -> None:
+    """What calls itself a proof and is none: exit code 2, and which one it is."""
+    hostile = recordings.Attached("platemark.recording", "application/vnd.platemark.recording+cbor", data)
+    recordings.write_mcap(run, recordings.frames(3, 16, 12), attached=[hostile])
+    ran = platemark("mcap", "verify", run)
+    assert (ran.code, ran.err.count("\n"), "attachment 0 of its proofs" in ran.err) == (2, 1, True)
+
+
 def test_an_empty_recording_has_nothing_to_seal(run: Path) -> None:
     """No message, no seal."""
     recordings.write_mcap(run, [])

@@ -38,9 +38,9 @@ def _judged(log: Log, *proofs: RecordingProof) -> list[Judged]:
     return [judge(each, trust=log.trust(), at=LATER) for each in proofs]
 
 
-def _sealed(messages: Sequence[Message], **options: int) -> list[Judged]:
+def _sealed(messages: Sequence[Message], *, size: int = 10) -> list[Judged]:
     log = log_of_sensor()
-    return _judged(log, proof(log, recorded(log, messages, **options), schemas=(SCHEMA,)))
+    return _judged(log, proof(log, recorded(log, messages, size=size), schemas=(SCHEMA,)))
 
 
 def found(messages: Sequence[Message], judged: Sequence[Judged], topic: str = "/left") -> TopicFinding:
@@ -246,6 +246,18 @@ def test_two_recordings_of_the_same_messages() -> None:
     assert counts(found(FRAMES[:3] + FRAMES[4:], judged)) == {"proven": 29, "dropped": 1}
     partly = _judged(log, proof(log, [first[0], first[2]]), proof(log, second, enrolment=2, recording=bytes(16)))
     assert [each.between for each in found(FRAMES, partly).gaps] == [False]
+
+
+def test_a_gap_is_not_hidden_by_another_sensor() -> None:
+    """What another recording has of the same topic and time says nothing of the messages that are left out of the first."""
+    log = log_of_sensor()
+    segments = recorded(log, FRAMES)
+    others = [replace(message(LEFT, n, f"other {n}".encode()), log_time=NOW + n * STEP + 5) for n in range(30)]
+    second = proof(log, recorded(log, others, recording=bytes(16)), recording=bytes(16))
+    judged = _judged(log, proof(log, [segments[0], segments[2]]), second)
+    finding = found(FRAMES[:10] + FRAMES[20:] + others, judged)
+    assert counts(finding) == {"proven": 50}
+    assert [each.between for each in finding.gaps] == [True]
 
 
 def test_cut_together_from_two() -> None:

@@ -19,6 +19,8 @@ from proven_recordings import (
 )
 
 from builders import CAMERA, END, MODALITY, NOW, Log, key, party
+from platemark.cosignature import CosignatureVerifier
+from platemark.keys import Ed25519Verifier
 from platemark.recording.judging import judge
 from platemark.recording.proof import RecordingProof
 from platemark.segment import ROW_SIZE, Channel
@@ -121,9 +123,9 @@ def _witnesses() -> tuple[RecordingProof, Trust | None]:
 
 def log_vkey() -> str:
     """The verifier key of a witness that cosigned nothing."""
-    from platemark.cosignature import CosignatureVerifier
-
-    return CosignatureVerifier("witness.example", key("witness", "ed25519").public).vkey
+    public = key("witness", "ed25519").public
+    assert isinstance(public, Ed25519Verifier)
+    return CosignatureVerifier("witness.example", public).vkey
 
 
 def _untrusted(make: Callable[[], tuple[RecordingProof, Trust | None]]) -> Callable[[], tuple[RecordingProof, None]]:
@@ -246,7 +248,7 @@ def test_what_is_shown_is_what_was_signed(name: str) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"first": NOW - 1}, {"last": NOW + 10**12}])
-def test_signed_times_are_those_of_the_messages(changes: dict[str, int]) -> None:
+def test_signed_times_are_those_of_the_messages(changes: dict[str, Any]) -> None:
     """A signer that states other times than its messages have is contradicted by them."""
     log = log_of_sensor()
     given = proof(log, [say_segment(log, frames(LEFT, 5), 0, **changes)])

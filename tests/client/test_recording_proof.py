@@ -240,6 +240,26 @@ def test_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
         decode(good().to_bytes())
 
 
+def test_too_many_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages that are shown alone are counted over the whole file, before they are read."""
+    two = _changed(lambda c: c["segments"].insert(1, _other_alone(c)), single)()
+    decode(two)
+    monkeypatch.setattr(proofs, "_MAX_ALONE", 1)
+    with pytest.raises(SegmentError) as caught:
+        decode(two)
+    assert caught.value.field == "segments[1].shown"
+    monkeypatch.setattr(proofs, "_MAX_ALONE", 0)
+    with pytest.raises(SegmentError, match="shown alone"):
+        single()
+
+
+def _other_alone(content: Any) -> Any:
+    """The second message alone, of the segment of /left that is before the record of `single`."""
+    other = _content(good().single("/left", (1, 0)))
+    content["evidence"] = other["evidence"]
+    return other["segments"][0]
+
+
 def test_single_of_a_single() -> None:
     """A message that is shown alone can be taken out again, with its data, and no other can."""
     one = single()

@@ -18,6 +18,7 @@ from recordings import read, write_bag, write_mcap
 
 from platemark.recording.proof import decode
 from platemark.robot import Recorder, open_chain
+from platemark.sealing.placing import Place
 from platemark.spool import Spool
 
 
@@ -101,6 +102,21 @@ def test_a_spool_defers_and_proofs_collects(robot: Robot) -> None:
     assert len(recordings.attachments(path)) == 1
 
 
+def test_a_crash_after_the_proof_was_put_into_the_file(robot: Robot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next run keeps one proof, and signs nothing."""
+    path = write_mcap(robot.folder / "run.mcap", recordings.frames(30, 32, 24))
+    with monkeypatch.context() as patch:
+        patch.setattr(Place, "forget", _crash)
+        assert robot.run("mcap", "seal", path, "--key", robot.key).code == 70
+    before = robot.key.with_name("robot.pem.state").read_bytes()
+    assert robot.seal(path)["counts"] == {"sealed": 1}
+    assert (len(recordings.attachments(path)), robot.key.with_name("robot.pem.state").read_bytes()) == (1, before)
+
+
+def _crash(place: Place) -> None:
+    raise ZeroDivisionError(place.state)
+
+
 def test_a_killed_seal_goes_on(robot: Robot) -> None:
     """Killed while it signs, run again: each message is in one segment, the chain has neither gap nor fork."""
     samples = list(recordings.frames(120, 32, 24))
@@ -161,6 +177,20 @@ def test_a_recorder_that_is_stopped_leaves_what_it_recorded_provable(robot: Robo
         assert child.returncode == 0
     proof = decode((robot.folder / "live.mcap.evidence").read_bytes())
     assert sum(each.count for each in proof.segments) > 30
+
+
+def test_a_file_that_is_empty_yet_is_followed(robot: Robot) -> None:
+    """The writer has not begun when --follow does."""
+    path, samples = robot.folder / "live.mcap", list(recordings.frames(10, 32, 24))
+    path.touch()
+    words = ("mcap", "seal", path, "--key", robot.key, "--follow", "--server", robot.live.address)
+    with subprocess.Popen([sys.executable, "-m", "platemark", *map(str, words)], stdout=subprocess.DEVNULL) as child:
+        while child.poll() is None and not path.with_name("live.mcap.sealing").exists():
+            pass
+        with path.open("wb") as file:
+            for _ in recordings.growing(file, samples):
+                pass
+    assert (child.returncode, len(recordings.attachments(path))) == (0, 1)
 
 
 def test_what_a_recorder_signed_proves_the_file(robot: Robot) -> None:

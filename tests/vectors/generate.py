@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from vectors import audits, cosigned, formats, golden_files, objects, receipt_rows, records, times
+from vectors import audits, cosigned, formats, golden_files, objects, receipt_rows, records, segments, times
 from vectors.shapes import VECTORS
 
 
@@ -22,6 +22,7 @@ def main() -> None:
         **audits.files(),
         **cosigned.files(),
         **objects.files(),
+        **segments.files(),
         **golden_files.missing(),
     }.items():
         path = VECTORS / name

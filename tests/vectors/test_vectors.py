@@ -53,6 +53,7 @@ from platemark.errors import (
     PlatemarkError,
     ProofError,
     ReceiptError,
+    SegmentError,
     SignatureError,
     StateError,
     TimeStampError,
@@ -60,10 +61,16 @@ from platemark.errors import (
     UnsupportedReceiptError,
     WitnessPolicyError,
 )
+from platemark.recording import proof as recording_proof
+from platemark.recording.comparing import compare
+from platemark.recording.judging import Judged, judge
+from platemark.recording.model import Message
+from platemark.segment import Channel, SegmentTree, pack_rows, unpack_rows
+from platemark.segment import Row as Row48
 from platemark.timestamp import Authority, TimeStamp, verify_response
 from platemark.verify import verify
 from platemark_ledger import accesslog
-from vectors import audits, cosigned, formats, golden_files, objects, receipt_rows, records, times
+from vectors import audits, cosigned, formats, golden_files, objects, receipt_rows, records, segments, times
 from vectors.shapes import VECTORS, tagged, unmeasured, untagged
 
 Row = dict[str, Any]
@@ -547,6 +554,67 @@ def _frames_malformed(row: Row) -> None:
     _refuses(EvidenceError, lambda: frame_proofs.decode(_bytes(row, "member")))
 
 
+def _segments_channel(form: Row) -> Channel:
+    return Channel(form["topic"], form["type"], form["schema_encoding"], _bytes(form, "schema"), form["encoding"])
+
+
+def _segments_leaves(row: Row) -> None:
+    digest = hashlib.sha256(_bytes(row, "data")).digest()
+    leaf = Row48(int(row["log_time"]), int(row["publish_time"]), digest)
+    assert _segments_channel(row["channel"]).leaf_hash(leaf).hex() == row["leaf"]
+
+
+def _segments_digests(row: Row) -> None:
+    tree = SegmentTree(_segments_channel(row["channel"]))
+    rows = list(unpack_rows(_bytes(row, "rows")))
+    for each in rows:
+        tree.add(each, 1)
+    assert (tree.digest().hex(), pack_rows(rows).hex()) == (row["messages"], row["rows"])
+
+
+def _segments_refused_rows(row: Row) -> None:
+    _refuses(SegmentError, lambda: list(unpack_rows(_bytes(row, "rows"))))
+
+
+def _segments_accepted(row: Row) -> None:
+    data = base64.b64decode(row["proof"])
+    assert recording_proof.decode(data).to_bytes() == data
+
+
+def _segments_malformed(row: Row) -> None:
+    error = _refuses(SegmentError, lambda: recording_proof.decode(base64.b64decode(row["proof"])))
+    assert error.field == row["part"]
+
+
+def _segments_found(row: Row) -> Judged:
+    believed = trust.parse(row["trust"].encode()) if row["trust"] else None
+    return judge(recording_proof.decode(base64.b64decode(row["proof"])), trust=believed, at=segments.AT)
+
+
+def _segments_judged(row: Row) -> None:
+    found = _segments_found(row).segments
+    assert "".join("r" if e.relied else "x" if e.invalid else "n" for e in found) == row["segments"]
+
+
+def _segments_misshown(row: Row) -> None:
+    assert next(iter(_segments_found(row).segments)).invalid
+
+
+@functools.cache
+def _segments_recording() -> Judged:
+    return _segments_found(_load("segments")["compared"][0])
+
+
+def _segments_compared(row: Row) -> None:
+    channels = [_segments_channel(each) for each in row["channels"]]
+    messages = [
+        Message(channels[channel], int(log_time), int(publish_time), bytes.fromhex(digest), 0)
+        for channel, log_time, publish_time, digest in row["messages"]
+    ]
+    finding = next(each for each in compare(messages, [_segments_recording()]) if each.topic == row["topic"])
+    assert {kind: count for kind, count in finding.counts.items() if count} == row["counts"]
+
+
 FILES = sorted(path.stem for path in VECTORS.glob("*.json"))
 GROUPS = [(name, group) for name in FILES for group in _load(name)]
 
@@ -575,6 +643,7 @@ def _generated() -> dict[str, bytes]:
         **audits.files(),
         **cosigned.files(),
         **objects.files(),
+        **segments.files(),
     }
 
 

@@ -60,7 +60,8 @@ class Collector:
                 made += [] if proof is None else [proof]
         if made and self.into is not None:
             embed(self.into, self.into, made)
-        if made and of_seal and not any(item.bad for item in done):
+        # What goes on, or is not logged yet, needs its journal still.
+        if made and of_seal and not any(item.bad or item.reason for item in done):
             if self.into is None and is_mcap(self.path):
                 embed(self.path, place.target, made)
             place.forget()

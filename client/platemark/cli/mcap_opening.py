@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from platemark.capture.mcap import McapSource
     from platemark.capture.rosbag import BagSource
 
-__all__ = ["MCAP", "is_mcap", "is_recording", "open_recording", "schemas_of"]
+__all__ = ["MCAP", "is_mcap", "is_recording", "may_become_mcap", "open_recording", "schemas_of"]
 
 MCAP = b"\x89MCAP0\r\n"
 _SQLITE = b"SQLite format 3\0"
@@ -22,6 +22,11 @@ _SQLITE = b"SQLite format 3\0"
 def is_mcap(path: Path) -> bool:
     """Whether it is a file that begins as MCAP files do. Raises FileError."""
     return not path.is_dir() and _head(path).startswith(MCAP)
+
+
+def may_become_mcap(path: Path) -> bool:
+    """Whether it is a file that begins as MCAP files do, as far as it goes: its writer may just have begun."""
+    return not path.is_dir() and MCAP.startswith(_head(path)[: len(MCAP)])
 
 
 def is_recording(path: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from platemark.cli import output
 from platemark.cli.connect import Connection
-from platemark.cli.mcap_opening import MCAP, is_mcap, open_recording, schemas_of
+from platemark.cli.mcap_opening import MCAP, is_mcap, may_become_mcap, open_recording, schemas_of
 from platemark.cli.mcap_sealed import Sealed
 from platemark.cli.sending import original, sending
 from platemark.cli.stopping import told_to_stop
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Sealer", "require_sound"]
 
+_SEALED = "has a proof already: platemark mcap verify checks it, --force seals it anew"
 _LOOK = 0.2  # seconds between two looks at a recording in progress
 _CLOSING = 60.0  # seconds that a writer may take from the end of the messages to that of the file
 
@@ -66,8 +67,10 @@ class Sealer:
         from platemark.capture.mcap import tail
 
         place = self._place(path)
-        if not is_mcap(path):
+        if not may_become_mcap(path):
             raise RecordingError(path, "--follow reads MCAP files alone; seal others when they are whole")
+        if place.evidence.exists() and not place.state.exists():
+            return Sealed(name=str(path), status="repeated", reason=_SEALED)
         stop = threading.Event()
         with self._working(place) as (spool, signing), told_to_stop(stop):
 
@@ -100,8 +103,7 @@ class Sealer:
         if self.force or place.state.exists():
             return None
         if place.evidence.exists() or open_recording(place.recording).proofs:
-            reason = "has a proof already: platemark mcap verify checks it, --force seals it anew"
-            return Sealed(name=str(place.recording), status="repeated", reason=reason)
+            return Sealed(name=str(place.recording), status="repeated", reason=_SEALED)
         if self.out is not None and place.target.exists():
             raise FileError(f"{place.target}: exists already; --force replaces it")
         return None
@@ -173,11 +175,13 @@ class Sealer:
 
     def _delivered(self, spool: Spool, segments: Sequence[KeptSegment]) -> str | None:
         """Have the ledger take all of them; why it will not have one. Raises PlatemarkError: it cannot be reached."""
-        for each in segments:
-            # An earlier run may have put them into a spool of another place: a ledger gives each its one index.
-            entry = spool.put(each.statement, key=each.segment.key)
-            if entry.state is State.SET_ASIDE:
-                spool.release(entry.id)
+        counts = spool.counts()
+        if counts.unsent + counts.acknowledged < len(segments):
+            # An earlier run put them into a spool of another place: a ledger gives each its one index.
+            for each in segments:
+                spool.put(each.statement, key=each.segment.key)
+        for entry in spool.entries(State.SET_ASIDE, len(segments)):
+            spool.release(entry.id)
         with sending(spool, self.connection, witnessed=self.witnessed) as sender:
             with output.progress("logging", len(segments)) as step:
                 before = 0

@@ -244,18 +244,18 @@ class _Comparison:
                 continue
             if message.log_time != time:
                 time, furthest = message.log_time, {}
-            for recording, segment, place in self.paired[number].positions:
-                if furthest.get(recording, (-1, -1)) > (segment, place):
+            for track, segment, place in self.paired[number].positions:
+                if furthest.get(track, (-1, -1)) > (segment, place):
                     self.kinds[number] = REORDERED
-                furthest[recording] = max(furthest.get(recording, (-1, -1)), (segment, place))
+                furthest[track] = max(furthest.get(track, (-1, -1)), (segment, place))
 
     def _missing(self) -> Iterator[tuple[int, str]]:
         """D15: log time and class of every recorded message that is not in the file."""
-        bounds = {recording: self.recorded.bounds(recording) for recording in self.recorded.recordings()}
+        bounds = {track: self.recorded.bounds(track) for track in self.recorded.tracks()}
         for entry in self.recorded.entries:
             if entry.used:
                 continue
-            within = [limits for recording, _, _ in entry.positions if (limits := bounds[recording]) is not None]
+            within = [limits for track, _, _ in entry.positions if (limits := bounds[track]) is not None]
             between = any(first <= entry.log_time <= last for first, last in within)
             yield entry.log_time, DROPPED if between and not entry.alone else CUT
 

@@ -29,6 +29,7 @@ _MAX_SEGMENTS = 1 << 20
 _MAX_SCHEMAS = 1 << 12
 _MAX_PATH = 63
 _MAX_TREE = 32
+_MAX_ALONE = 1 << 16
 _RECORDING = 16
 
 
@@ -50,6 +51,8 @@ class RecordingProof:
             raise SegmentError("segments", f"{len(self.segments)} segments, not 1 to {_MAX_SEGMENTS}")
         for number, each in enumerate(self.segments):
             check_segment(each, self.recording, f"segments[{number}]")
+        if sum(len(each.shown) for each in self.segments if not isinstance(each.shown, bytes)) > _MAX_ALONE:
+            raise SegmentError("segments", f"more than {_MAX_ALONE} messages that are shown alone")
         if any(one.place >= other.place for one, other in itertools.pairwise(self.segments)):
             raise SegmentError("segments", "not in ascending order of topic and number, each once")
         if any(one >= other for one, other in itertools.pairwise(self.schemas)):
@@ -153,14 +156,18 @@ def decode(data: bytes) -> RecordingProof:
     bundle = reader.blob("evidence")
     reader.key("segments")
     count = reader.array("segments", least=1, most=_MAX_SEGMENTS)
-    segments = tuple(_segment(reader, f"segments[{number}]") for number in range(count))
+    segments: list[ProvenSegment] = []
+    left = _MAX_ALONE
+    for number in range(count):
+        segments.append(_segment(reader, f"segments[{number}]", left))
+        left -= 0 if segments[-1].whole else len(segments[-1].shown)
     reader.key("recording")
     recording = reader.blob("recording", size=_RECORDING)
     reader.end()
-    return RecordingProof(recording, bundle, segments, schemas)
+    return RecordingProof(recording, bundle, tuple(segments), schemas)
 
 
-def _segment(reader: Reader, field: str) -> ProvenSegment:
+def _segment(reader: Reader, field: str, left: int) -> ProvenSegment:
     reader.array(field, least=6, most=6)
     raw = reader.blob(f"{field}.statement")
     said = decode_statement(raw, f"{field}.statement")
@@ -175,16 +182,15 @@ def _segment(reader: Reader, field: str) -> ProvenSegment:
         channel = Channel(cast("str", said.payload["topic"]), type_name, schema_encoding, schema, encoding)
     except SegmentError as error:
         raise SegmentError(f"{field}.channel.{error.field}", error.reason) from None
-    made = ProvenSegment(raw, index, path, conditions, channel, _shown(reader, f"{field}.shown"))
+    made = ProvenSegment(raw, index, path, conditions, channel, _shown(reader, f"{field}.shown", left))
     vars(made)["said"] = said  # decoded once: a statement costs more than all else of its segment
     return made
 
 
-def _shown(reader: Reader, field: str) -> bytes | tuple[ShownMessage, ...]:
+def _shown(reader: Reader, field: str, left: int) -> bytes | tuple[ShownMessage, ...]:
     if reader.is_bytes():
         return reader.blob(field)
-    count = reader.array(field, least=1, most=MAX_COUNT)
-    # One by one: each takes some bytes of the file at least, so a count that lies ends with the file.
+    count = reader.array(field, least=1, most=left)
     return tuple(_message(reader, f"{field}[{number}]") for number in range(count))
 
 

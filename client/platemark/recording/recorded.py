@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["Entry", "Gap", "Position", "RecordedTopic", "forks", "recorded_topics"]
 
 Identity: TypeAlias = tuple[bytes, bytes, bytes]
-Position: TypeAlias = tuple[Identity, int, int]
-"""Log, key and recording; number of the segment; place in it."""
+"""Log, key and recording."""
+Track: TypeAlias = tuple[Identity, int]
+"""A recording, and which of the statements it is that a number has: 0 but for forks (D4)."""
+Position: TypeAlias = tuple[Track, int, int]
+"""Track; number of the segment; place in it."""
 
 
 @dataclass(eq=False, slots=True)
@@ -37,7 +40,7 @@ class Entry:
 
     log_time: int
     digest: bytes
-    variants: list[tuple[int, Channel]] = field(default_factory=list)
+    variants: dict[tuple[int, Channel], None] = field(default_factory=dict)
     positions: list[Position] = field(default_factory=list)
     alone: bool = True
     used: bool = False
@@ -69,50 +72,55 @@ class RecordedTopic:
     entries: list[Entry] = field(default_factory=list)
     cover: list[tuple[int, int]] = field(default_factory=list)
     segments: int = 0
-    _tracks: dict[Identity, list[tuple[ProvenSegment, list[tuple[int, Entry]]]]] = field(default_factory=dict)
+    # By segment that is shown whole: the first of those that follow each other without a gap.
+    _runs: dict[tuple[Track, int], tuple[Track, int]] = field(default_factory=dict)
+    _tracks: dict[Track, list[tuple[ProvenSegment, list[tuple[int, Entry]]]]] = field(default_factory=dict)
 
     def covers(self, time: int) -> bool:
         """Whether whole, consecutive segments say which messages there were at this log time."""
-        return self.covers_all(time, time)
+        at = bisect.bisect_right(self.cover, (time, MAX_INTEGER)) - 1
+        return at >= 0 and time <= self.cover[at][1]
 
-    def covers_all(self, first: int, last: int) -> bool:
-        """Whether they do for all of this time."""
-        at = bisect.bisect_right(self.cover, (first, MAX_INTEGER)) - 1
-        return at >= 0 and last <= self.cover[at][1]
-
-    def recordings(self) -> list[Identity]:
-        """The recordings that have the topic."""
+    def tracks(self) -> list[Track]:
+        """The recordings that have the topic, and their forks."""
         return sorted(self._tracks)
 
-    def bounds(self, recording: Identity) -> tuple[int, int] | None:
+    def bounds(self, track: Track) -> tuple[int, int] | None:
         """Least and greatest log time of messages of the file that are at their place in this recording."""
-        times = [entry.log_time for _, shown in self._tracks[recording] for _, entry in shown if entry.anchor]
+        times = [entry.log_time for _, shown in self._tracks[track] for _, entry in shown if entry.anchor]
         return (min(times), max(times)) if times else None
 
     def gaps(self) -> Iterator[Gap]:
         """Where the evidence leaves out messages, by recording and in its order."""
-        for recording in self.recordings():
-            track = [(segment, place, entry) for segment, shown in self._tracks[recording] for place, entry in shown]
+        for key in self.tracks():
+            if key[1]:
+                continue  # a fork is named as one, and what lies between two of them is not its own
+            track = [(segment, place, entry) for segment, shown in self._tracks[key] for place, entry in shown]
             anchored = [at for at, (_, _, entry) in enumerate(track) if entry.anchor]
             for at in range(1, len(track)):
                 (left, after, one), (right, before, other) = track[at - 1], track[at]
                 ends = after == left.count - 1 and before == 0
                 if (left is right and before == after + 1) or (ends and right.number == left.number + 1):
                     continue
-                if left is not right and left.number == right.number:
-                    continue  # a fork, which is named as one
                 first = left.number + (after == left.count - 1)
                 last = right.number - (before == 0)
                 between = bool(anchored) and anchored[0] < at <= anchored[-1]
-                # Another recording of the same topic may say which messages there were.
-                between = between and not self.covers_all(one.log_time, other.log_time)
+                between = between and not self._joined(one, other)
                 yield Gap(min(first, last), max(first, last), one.log_time, other.log_time, between)
+
+    def _joined(self, one: Entry, other: Entry) -> bool:
+        """Whether another recording has both messages, and shows whatever it has between them.
+
+        That it has messages at these times would not do: it may be of another sensor, whose messages are others.
+        """
+        runs = {self._runs.get((track, number)) for track, number, _ in one.positions} - {None}
+        return any(self._runs.get((track, number)) in runs for track, number, _ in other.positions)
 
     def finish(self) -> None:
         """Once every segment is in."""
         self.entries.sort(key=lambda entry: (entry.log_time, entry.positions[0]))
         spans: list[tuple[int, int]] = []
-        for track in self._tracks.values():
+        for key, track in self._tracks.items():
             previous: ProvenSegment | None = None
             for segment, _ in track:
                 first, last = cast("int", segment.said.payload["first"]), cast("int", segment.said.payload["last"])
@@ -120,24 +128,23 @@ class RecordedTopic:
                     if previous is not None and previous.number + 1 == segment.number:
                         first, last = min(first, spans[-1][0]), max(last, spans[-1][1])
                         spans.pop()
+                        self._runs[key, segment.number] = self._runs[key, previous.number]
+                    else:
+                        self._runs[key, segment.number] = (key, segment.number)
                     spans.append((first, last))
                 previous = segment if segment.whole else None
         self.cover = _merged(spans)
 
-    def take(
-        self, recording: Identity, segment: ProvenSegment, known: Known, nth: dict[tuple[int, bytes], int]
-    ) -> None:
-        """Add what a segment shows. `known` are the entries by log time and digest, `nth` how many this recording has."""
-        track = self._tracks.setdefault(recording, [])
+    def take(self, track: Track, segment: ProvenSegment, known: Known, nth: dict[tuple[int, bytes], int]) -> None:
+        """Add what a segment shows. `known` are the entries by log time and digest, `nth` how many this track has."""
         shown: list[tuple[int, Entry]] = []
         for place, row in segment.rows():
             entry = self._entry(row, known, nth)
-            if (row.publish_time, segment.channel) not in entry.variants:
-                entry.variants.append((row.publish_time, segment.channel))
-            entry.positions.append((recording, segment.number, place))
+            entry.variants[row.publish_time, segment.channel] = None
+            entry.positions.append((track, segment.number, place))
             entry.alone = entry.alone and not segment.whole
             shown.append((place, entry))
-        track.append((segment, shown))
+        self._tracks.setdefault(track, []).append((segment, shown))
         self.segments += 1
 
     def _entry(self, row: Row, known: Known, nth: dict[tuple[int, bytes], int]) -> Entry:
@@ -155,13 +162,14 @@ def recorded_topics(judged: Iterable[Judged]) -> dict[str, RecordedTopic]:
     """By topic, what the segments that are relied on show; a segment that several proofs have counts once."""
     topics: dict[str, RecordedTopic] = {}
     known: dict[str, Known] = defaultdict(lambda: defaultdict(list))
-    by_recording: dict[tuple[str, Identity], list[ProvenSegment]] = defaultdict(list)
+    numbered: dict[tuple[str, Identity, int], list[ProvenSegment]] = defaultdict(list)
     for recording, each in _distinct(judged):
-        by_recording[each.segment.channel.topic, recording].append(each.segment)
-    for (topic, recording), segments in sorted(by_recording.items(), key=lambda item: item[0]):
-        nth: dict[tuple[int, bytes], int] = defaultdict(int)
-        for segment in sorted(segments, key=lambda each: (each.number, each.index)):
-            topics.setdefault(topic, RecordedTopic()).take(recording, segment, known[topic], nth)
+        numbered[each.segment.channel.topic, recording, each.segment.number].append(each.segment)
+    nth: dict[tuple[str, Track], dict[tuple[int, bytes], int]] = defaultdict(lambda: defaultdict(int))
+    for (topic, recording, _), segments in sorted(numbered.items(), key=lambda item: item[0]):
+        for branch, segment in enumerate(sorted(segments, key=lambda each: each.index)):
+            track = (recording, branch)
+            topics.setdefault(topic, RecordedTopic()).take(track, segment, known[topic], nth[topic, track])
     for found in topics.values():
         found.finish()
     return topics

@@ -128,7 +128,7 @@ def _place(time: int, limits: tuple[int, int], width: int) -> int:
 
 
 def _bars(topic: TopicFinding, limits: tuple[int, int] | None, top: int) -> Iterator[str]:
-    """Each class as bars of its own height, and its letter where there is room: what is worst is drawn last."""
+    """Runs of one class as bars of its colour, each with its letter above it."""
     cells = list(_cells(topic, limits, _WIDTH // _TICK))
     at = 0
     while at < len(cells):
