@@ -135,6 +135,11 @@ def _open(
             for gap in each.gaps
             if gap.between
         ]
+        said += [
+            f"{each.topic}: {each.cut_between} recorded messages lie between those that are here of several recordings"
+            for each in topics
+            if each.cut_between
+        ]
     if forked:
         said.append(f"{len(forked)} segments of which one key signed two")
     unrelied = [segment.fault for each in judged for segment in each.segments if not segment.relied]

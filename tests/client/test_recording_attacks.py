@@ -1,0 +1,98 @@
+"""What was tried to get MATCHES RECORD for a recording that is another one to its readers, or to make judging one costly."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mcap.records import DataEnd, SummaryOffset
+from mcap_ros2._dynamic import generate_dynamic
+from proven_recordings import LEFT, STEP, MemorySource, frames, log_of_sensor, proof, recorded
+from ros_messages import frames as images
+from ros_types import IMAGE
+from rosbags.rosbag2 import Reader
+
+from builders import NOW, Log
+from mcap_bytes import CAMERA, SCHEMA, Draft, message, written
+from platemark.capture.mcap import open_mcap
+from platemark.capture.ros_image import picture
+from platemark.capture.rosbag import same_definition
+from platemark.recording.conclusion import check_recording
+from platemark.recording.model import Message
+from platemark.recording.proof import RecordingProof
+from platemark.recording.verdict import RecordingVerdict
+from platemark.segment import Channel
+
+LATER = NOW + 10**13
+FRAMES = frames(LEFT, 30)
+
+
+def _checked(log: Log, messages: Sequence[Message], *proofs: RecordingProof, allow: bool = False) -> RecordingVerdict:
+    return check_recording(MemorySource(messages), proofs, trust=log.trust(), at=LATER, allow_missing=allow)
+
+
+def test_dropped_messages_that_are_shown_alone() -> None:
+    """A message is dropped between others however its proof shows it: more evidence never turns a gap into a match."""
+    log = log_of_sensor()
+    whole = proof(log, recorded(log, FRAMES))
+    alone = [whole.single("/left", (1, place)) for place in range(10)]
+    around = [whole.single("/left", (0, 9)), whole.single("/left", (2, 0))]
+    kept = [FRAMES[9], FRAMES[20]]
+    assert _checked(log, kept, *around).exit_code == 3
+    verdict = _checked(log, kept, *around, *alone)
+    assert (verdict.exit_code, verdict.topics[0].counts["dropped"]) == (1, 10)
+    assert _checked(log, kept, *around, *alone, allow=True).exit_code == 0
+
+
+def test_the_end_of_one_recording_and_the_beginning_of_the_next() -> None:
+    """A recorder that was started again: what is left out around that moment is between messages of the file, and no match."""
+    log = log_of_sensor()
+    later = [replace(each, log_time=each.log_time + 100 * STEP) for each in frames(LEFT, 20, 50)]
+    one = proof(log, recorded(log, FRAMES))
+    other = proof(log, recorded(log, later, recording=bytes(16)), recording=bytes(16))
+    assert _checked(log, FRAMES + later, one, other).exit_code == 0
+    assert _checked(log, FRAMES[3:] + later[:-2], one, other).exit_code == 0
+    verdict = _checked(log, FRAMES[:25] + later[4:], one, other)
+    assert (verdict.exit_code, verdict.topics[0].counts["cut"], verdict.topics[0].cut_between) == (3, 9, 9)
+    assert _checked(log, FRAMES[:25] + later[4:], one, other, allow=True).exit_code == 0
+
+
+@pytest.mark.parametrize("end", ["\r", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"])
+def test_a_field_within_a_comment(end: str) -> None:
+    """A text in which another parser sees one field more, behind an unusual end of a line, is not the same definition."""
+    text = f"uint32 a # a remark{end}uint32 hidden\nuint32 b\n"
+    decode = generate_dynamic("lab_msgs/msg/Pair", text)["lab_msgs/msg/Pair"]
+    assert hasattr(decode(bytes([0, 1, 0, 0]) + bytes(12)), "hidden")
+    assert not same_definition("lab_msgs/msg/Pair", "uint32 a\nuint32 b\n", text)
+    assert same_definition("lab_msgs/msg/Pair", "uint32 a\nuint32 b\n", "uint32 a # a remark\nuint32 b\n")
+
+
+def test_a_picture_by_a_definition_that_is_not_shown() -> None:
+    """A proof without the schema that its channel names draws nothing: the name of a type does not say what its bytes mean."""
+    (frame,) = images(1, 8, 6)
+    swapped = IMAGE.definition.replace("uint32 height\nuint32 width", "uint32 width\nuint32 height").encode()
+    channel = Channel.of("/c", type_name=IMAGE.name, schema_encoding="ros2msg", schema=swapped, encoding="cdr")
+    assert "not at hand" in picture(channel, b"", frame.data).refusal
+    assert picture(replace(channel, schema=hashlib.sha256(b"").digest()), b"", frame.data).content is not None
+
+
+def _draft() -> Draft:
+    draft = Draft()
+    draft.chunk([SCHEMA, CAMERA, message(10)])
+    draft.chunk([message(30), message(40)])
+    return draft
+
+
+def test_offsets_amid_the_summary(tmp_path: Path) -> None:
+    """A summary whose channels stand behind its offsets, where rosbags stops and finds no message, is a fault."""
+    draft = _draft()
+    chunks = b"".join(written(each) for each in draft.indexes)
+    offset = SummaryOffset(8, draft.at + len(written(DataEnd(0))), len(chunks))
+    path = tmp_path / "run.mcap"
+    path.write_bytes(draft.finish([chunks, offset, SCHEMA, CAMERA, draft.statistics()]))
+    with Reader(path) as reader:
+        assert list(reader.messages()) == []
+    source = open_mcap(path)
+    assert len(list(source)) == 3
+    assert "where some readers stop" in source.faults[0].reason
