@@ -36,6 +36,8 @@ _MAX_FILES = 1 << 14
 _MAX_DEPTH = 64
 _MAX_DEFINITION = 1 << 18
 _STORAGES = ("mcap", "sqlite3")
+# Where some parsers begin a new line and others go on with a comment.
+_OTHER_LINE_END = re.compile(r"[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 
 
 def open_bag(path: str | os.PathLike[str], *, limits: RecordingLimits | None = None) -> BagSource:
@@ -188,7 +190,8 @@ def same_definition(type_name: str, text_a: str, text_b: str) -> bool:
     """Whether two texts (encoding "ros2msg", with all that they refer to) define the same message.
 
     The same types with the same fields and constants in the same order, each type defined once; comments, spaces, default
-    values and the order of the types do not matter. False also for a text that is not one, or is longer than 256 KiB.
+    values and the order of the types do not matter. False also for a text that is not one, is longer than 256 KiB, or has ends of
+    lines other than a line feed, which not every parser takes for such.
     Raises DecoderMissingError without rosbags.
     """
     if text_a == text_b:
@@ -203,7 +206,7 @@ def _definitions(type_name: str, text: str) -> dict[str, Any] | None:
     except ModuleNotFoundError:
         reason = 'comparing message definitions needs rosbags: pip install "platemark[robot]"'
         raise DecoderMissingError(type_name, reason, extra="robot") from None
-    if len(text) > _MAX_DEFINITION:
+    if len(text) > _MAX_DEFINITION or _OTHER_LINE_END.search(text):
         return None
     try:
         types = get_types_from_msg(text, type_name)
