@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -97,7 +97,7 @@ def take(
     source = open_recording(path)
     message = _chosen(source, topic, time, number)
     data, schema = _data(source, message)
-    proof = _proof(path, gathered(path, source.proofs, named), message, data)
+    proof = _with_schema(_proof(path, gathered(path, source.proofs, named), message, data), schema)
     stamp: int | None = None
     content, note = data, ""
     if not raw:
@@ -157,6 +157,14 @@ def _proof(path: Path, proofs: list[RecordingProof], message: Message, data: byt
                 if (row.log_time, row.digest) == (message.log_time, message.digest):
                     return proof.single(topic, (segment.number, place), data)
     raise RecordingError(path, f"its proofs do not have the message on {topic} at {message.log_time} ns as it is here")
+
+
+def _with_schema(proof: RecordingProof, schema: bytes) -> RecordingProof:
+    """With the schema of its message, if the file has the recorded one: without it nobody draws the picture."""
+    named = proof.segments[0].channel.schema
+    if proof.schemas or not schema or hashlib.sha256(schema).digest() != named:
+        return proof
+    return replace(proof, schemas=(schema,))
 
 
 def verify_frame(path: Path, named: Sequence[Path] | None, *, trust: Trust | None, at: int) -> FrameVerdict:
