@@ -1,6 +1,7 @@
 """What was tried to get MATCHES RECORD for a recording that is another one to its readers, or to make judging one costly."""
 
 import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,12 @@ from ros_types import IMAGE
 from rosbags.rosbag2 import Reader
 
 from builders import NOW, Log
-from mcap_bytes import CAMERA, SCHEMA, Draft, message, written
-from platemark.capture.mcap import open_mcap
+from mcap_bytes import CAMERA, SCHEMA, Draft, message, record, written
+from platemark.capture.mcap import RecordingLimits, open_mcap
 from platemark.capture.ros_image import picture
 from platemark.capture.rosbag import same_definition
+from platemark.cli.mcap_checking import _Definitions
+from platemark.errors import RecordingError
 from platemark.recording.conclusion import check_recording
 from platemark.recording.model import Message
 from platemark.recording.proof import RecordingProof
@@ -96,3 +99,39 @@ def test_offsets_amid_the_summary(tmp_path: Path) -> None:
     source = open_mcap(path)
     assert len(list(source)) == 3
     assert "where some readers stop" in source.faults[0].reason
+
+
+@pytest.mark.parametrize("inner", [record(0x80, b""), written(SCHEMA)], ids=["private", "schema"])
+def test_a_chunk_of_countless_records(inner: bytes, tmp_path: Path) -> None:
+    """Records that are not messages are bounded in number: a few kilobytes do not keep a reader busy for an hour."""
+    draft = Draft()
+    draft.chunk([SCHEMA, CAMERA, inner * 200_000, message(10)], compression="zstd")
+    path = tmp_path / "run.mcap"
+    path.write_bytes(draft.finish())
+    assert path.stat().st_size < 10_000
+    assert len(list(open_mcap(path))) == 1
+    with pytest.raises(RecordingError, match="records that are not messages"):
+        list(open_mcap(path, limits=RecordingLimits(chunk_records=100_000)))
+    limits = RecordingLimits()
+    assert limits.expansion_bytes <= 8 << 30
+
+
+def test_countless_schemas_are_read_once(tmp_path: Path) -> None:
+    """Each channel with a schema of its own: the file is read once for all of them, and its texts are parsed up to a bound."""
+    count, draft, values = 2_000, Draft(), list[object]()
+    for number in range(1, count + 1):
+        text = b"# %d\nuint8[] data\n" % number
+        values += [replace(SCHEMA, id=number, data=text), replace(CAMERA, id=number, schema_id=number)]
+        values.append(message(number, channel=number))
+    draft.chunk(values)
+    path = tmp_path / "run.mcap"
+    path.write_bytes(draft.finish([]))
+    plain = b"uint8[] data\n"
+    signed = Channel.of("/camera", type_name=SCHEMA.name, schema_encoding="ros2msg", schema=plain, encoding="cdr")
+    same, found = _Definitions(path), [each.channel for each in open_mcap(path)]
+    began = time.process_time()
+    assert all(same(signed, plain, each) for each in found)
+    assert time.process_time() - began < 10
+    bounded = _Definitions(path)
+    bounded._left = 1000
+    assert 20 < sum(bounded(signed, plain, each) for each in found) < 100

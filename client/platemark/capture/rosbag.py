@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -200,6 +201,7 @@ def same_definition(type_name: str, text_a: str, text_b: str) -> bool:
     return first is not None and first == _definitions(type_name, text_b)
 
 
+@lru_cache(maxsize=256)
 def _definitions(type_name: str, text: str) -> dict[str, Any] | None:
     try:
         from rosbags.typesys import TypesysError, get_types_from_msg
