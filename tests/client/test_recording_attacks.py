@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import imagecodecs
+import numpy as np
 import pytest
 from mcap.records import DataEnd, SummaryOffset
 from mcap_ros2._dynamic import generate_dynamic
 from proven_recordings import LEFT, STEP, MemorySource, frames, log_of_sensor, proof, recorded
+from proven_recordings import message as message_of
 from ros_messages import frames as images
 from ros_types import IMAGE
 from rosbags.rosbag2 import Reader
@@ -20,10 +23,12 @@ from platemark.capture.mcap import RecordingLimits, open_mcap
 from platemark.capture.ros_image import picture
 from platemark.capture.rosbag import same_definition
 from platemark.cli.mcap_checking import _Definitions
-from platemark.errors import RecordingError
+from platemark.cli.mcap_frame import verify_frame
+from platemark.errors import RecordingError, SegmentError
 from platemark.recording.conclusion import check_recording
 from platemark.recording.model import Message
 from platemark.recording.proof import RecordingProof
+from platemark.recording.segments import show
 from platemark.recording.verdict import RecordingVerdict
 from platemark.segment import Channel
 
@@ -135,3 +140,23 @@ def test_countless_schemas_are_read_once(tmp_path: Path) -> None:
     bounded = _Definitions(path)
     bounded._left = 1000
     assert 20 < sum(bounded(signed, plain, each) for each in found) < 100
+
+
+def test_a_picture_beside_a_proof_of_countless_ones(tmp_path: Path) -> None:
+    """A frame is compared with a few shown messages, each of which costs a decoder: a proof of 65536 is told so, not drawn."""
+    channel = Channel.of("/left", encoding="image/png")
+    pictures = [bytes(imagecodecs.png_encode(np.full((1, 2), number, np.uint8))) for number in range(40)]
+    shown = [message_of(channel, number, data) for number, data in enumerate(pictures)]
+    log = log_of_sensor()
+    whole = proof(log, recorded(log, shown, size=len(shown)))
+    (segment,) = whole.segments
+    alone = [replace(show(segment, place), data=data) for place, data in enumerate(pictures)]
+    path, beside = tmp_path / "frame.png", tmp_path / "frame.png.evidence"
+    path.write_bytes(imagecodecs.png_encode(np.full((1, 2), 1, np.uint8), level=0))
+    beside.write_bytes(replace(whole, segments=(replace(segment, shown=tuple(alone[:2])),)).to_bytes())
+    assert verify_frame(path, None, trust=log.trust(), at=LATER).as_ == "samples"
+    path.write_bytes(imagecodecs.png_encode(np.full((1, 3), 1, np.uint8)))
+    assert verify_frame(path, None, trust=log.trust(), at=LATER).exit_code == 1
+    beside.write_bytes(replace(whole, segments=(replace(segment, shown=tuple(alone)),)).to_bytes())
+    with pytest.raises(SegmentError, match="use the proof of this frame alone"):
+        verify_frame(path, None, trust=log.trust(), at=LATER)

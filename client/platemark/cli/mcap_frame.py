@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from platemark import files
 from platemark.cli.mcap_opening import open_recording
 from platemark.cli.mcap_proofs import gathered
-from platemark.errors import RecordingError
+from platemark.errors import RecordingError, SegmentError
 from platemark.recording.judging import judge
 from platemark.report import NOT_PROVEN
 from platemark.verdict import DOES_NOT_MATCH, EVIDENCE_INVALID, EXIT_CODES, INCONCLUSIVE, MATCHES_RECORD
@@ -34,7 +34,7 @@ __all__ = ["FrameVerdict", "Taken", "take", "verify_frame"]
 _MAX_FILE = 1 << 30
 _SUFFIXES = {"image/png": (".png",), "image/jpeg": (".jpg", ".jpeg")}
 _PIXELS = "pixels"
-_MOST_UNRELIED = 16
+_MOST_DRAWN = 16
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def _matches(
 
     digest = hashlib.sha256(content).digest()
     samples = cache(lambda: _samples(path))
-    tried = 0
+    drawn_before = 0
     for proof in judged:
         schemas = {hashlib.sha256(each).digest(): each for each in proof.proof.schemas}
         for segment in proof.segments:
@@ -225,9 +225,10 @@ def _matches(
             for each in shown if isinstance(shown, tuple) else ():
                 if each.data is None or hashlib.sha256(each.data).digest() != each.row.digest:
                     continue
-                tried += not segment.relied
-                if tried > _MOST_UNRELIED and not segment.relied:  # whoever is not trusted need not be drawn at length
-                    continue
+                drawn_before += 1
+                if drawn_before > _MOST_DRAWN:  # each may take a second and a gigabyte, and a proof may have 65536
+                    reason = f"more than {_MOST_DRAWN} are shown with their data: use the proof of this frame alone"
+                    raise SegmentError("messages", reason)
                 channel = segment.segment.channel
                 drawn = picture(channel, schemas.get(channel.schema, b""), each.data)
                 how = None if drawn.content is None else _same(content, drawn.content, samples)
