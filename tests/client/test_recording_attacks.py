@@ -1,6 +1,7 @@
 """What was tried to get MATCHES RECORD for a recording that is another one to its readers, or to make judging one costly."""
 
 import hashlib
+import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ from mcap.records import DataEnd, SummaryOffset
 from mcap_ros2._dynamic import generate_dynamic
 from proven_recordings import LEFT, STEP, MemorySource, frames, log_of_sensor, proof, recorded
 from proven_recordings import message as message_of
+from recordings import write_bag
 from ros_messages import frames as images
 from ros_types import IMAGE
 from rosbags.rosbag2 import Reader
@@ -21,7 +23,7 @@ from builders import NOW, Log
 from mcap_bytes import CAMERA, SCHEMA, Draft, message, record, written
 from platemark.capture.mcap import RecordingLimits, open_mcap
 from platemark.capture.ros_image import picture
-from platemark.capture.rosbag import same_definition
+from platemark.capture.rosbag import open_bag, same_definition
 from platemark.cli.mcap_checking import _Definitions
 from platemark.cli.mcap_frame import verify_frame
 from platemark.errors import RecordingError, SegmentError
@@ -160,3 +162,65 @@ def test_a_picture_beside_a_proof_of_countless_ones(tmp_path: Path) -> None:
     beside.write_bytes(replace(whole, segments=(replace(segment, shown=tuple(alone)),)).to_bytes())
     with pytest.raises(SegmentError, match="use the proof of this frame alone"):
         verify_frame(path, None, trust=log.trust(), at=LATER)
+
+
+def test_offsets_and_order_of_definitions(tmp_path: Path) -> None:
+    """A summary whose channels stand before their schemas is a fault: rosbags takes them for channels without a type."""
+    draft = _draft()
+    path = tmp_path / "run.mcap"
+    path.write_bytes(draft.finish([CAMERA, SCHEMA, *draft.indexes, draft.statistics()]))
+    with Reader(path) as reader:
+        assert {each.msgtype for each in reader.connections} == {"__schemaless__"}
+    source = open_mcap(path)
+    assert len(list(source)) == 3
+    assert "channels stand before schemas" in source.faults[0].reason
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE INDEX more ON extra (length(hex(zeroblob(x))))",
+        "CREATE INDEX more ON extra (x) WHERE length(hex(zeroblob(x))) > 0",
+        "CREATE TABLE more (y INTEGER CHECK (length(hex(zeroblob(y))) > 0))",
+    ],
+    ids=["index", "partial index", "check"],
+)
+def test_expressions_in_a_database(statement: str, tmp_path: Path) -> None:
+    """A database that would have sqlite compute something for every row is refused: one step of it may take a second."""
+    bag = write_bag(tmp_path / "bag", images(2, 8, 6), storage="sqlite3")
+    assert len(list(open_bag(bag))) == 2
+    connection = sqlite3.connect(bag / "bag.db3")
+    connection.execute("CREATE TABLE extra (x INTEGER)")
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    with pytest.raises(RecordingError, match="has expressions"):
+        list(open_bag(bag))
+
+
+def test_definitions_that_readers_do_not_look_for(tmp_path: Path) -> None:
+    """Definitions under a schema version before 4, where rosbags goes by its own instead of them, are a fault."""
+    bag = write_bag(tmp_path / "bag", images(2, 8, 6), storage="sqlite3")
+    connection = sqlite3.connect(bag / "bag.db3")
+    connection.execute("UPDATE schema SET schema_version = 3")
+    connection.commit()
+    connection.close()
+    with Reader(bag) as reader:
+        assert [each.msgdef.data for each in reader.connections] == [""]
+    source = open_bag(bag)
+    assert len(list(source)) == 2
+    assert "schema version 4" in source.faults[0].reason
+
+
+def test_metadata_that_hides_a_topic(tmp_path: Path) -> None:
+    """A folder whose metadata.yaml says another serialization than its storage is a fault: rosbags gives no message then."""
+    bag = write_bag(tmp_path / "bag", images(2, 8, 6), storage="sqlite3")
+    connection = sqlite3.connect(bag / "bag.db3")
+    connection.execute("UPDATE topics SET serialization_format = 'xcdr'")
+    connection.commit()
+    connection.close()
+    with Reader(bag) as reader:
+        assert list(reader.messages()) == []
+    source = open_bag(bag)
+    assert len(list(source)) == 2
+    assert "as it is" in source.faults[0].reason

@@ -195,6 +195,9 @@ def _check_definitions(summary: Summary, facts: DataFacts, faults: Faults) -> No
     if summary.channels:
         for number in facts.counts.keys() - summary.channels.keys():
             faults.note(_WHERE, f"it lists channels, and not channel {number}, which has messages")
+    opcodes = [opcode for opcode, _, _ in summary.records if opcode in (Opcode.SCHEMA, Opcode.CHANNEL)]
+    if opcodes != sorted(opcodes):
+        faults.note(_WHERE, "channels stand before schemas there, which some readers then do not know")
     if summary.schemas:
         for channel in summary.channels.values():
             if channel.schema_id and channel.schema_id not in summary.schemas:

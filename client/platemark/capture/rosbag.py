@@ -90,8 +90,9 @@ class BagSource:
         for path in self._metadata.files:
             for found in self._of_file(path, self._metadata.storage):
                 total += 1
-                if (found.channel.topic, found.channel.type_name) not in self._metadata.topics:
-                    unnamed.add(found.channel.topic)
+                channel = found.channel
+                if (channel.topic, channel.type_name, channel.encoding) not in self._metadata.topics:
+                    unnamed.add(channel.topic)
                 yield found
         for topic in sorted(unnamed)[: self._limits.faults]:
             self._faults.note(_METADATA, f"it does not name topic {topic}, which has messages, as it is")
@@ -119,7 +120,7 @@ class _Metadata:
             self.storage = facts["storage_identifier"]
             names = list(facts["relative_file_paths"])
             topics = [each["topic_metadata"] for each in facts["topics_with_message_count"]]
-            self.topics = {(str(each["name"]), str(each["type"])) for each in topics}
+            self.topics = {(str(e["name"]), str(e["type"]), str(e["serialization_format"])) for e in topics}
             self.count = int(facts["message_count"])
             mode = str(facts.get("compression_mode") or "none").lower()
         except (KeyError, TypeError, ValueError, AttributeError) as error:
