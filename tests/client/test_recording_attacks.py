@@ -61,7 +61,8 @@ def test_the_end_of_one_recording_and_the_beginning_of_the_next() -> None:
     later = [replace(each, log_time=each.log_time + 100 * STEP) for each in frames(LEFT, 20, 50)]
     one = proof(log, recorded(log, FRAMES))
     other = proof(log, recorded(log, later, recording=bytes(16)), recording=bytes(16))
-    assert _checked(log, FRAMES + later, one, other).exit_code == 0
+    matches = _checked(log, FRAMES + later, one, other)
+    assert (matches.exit_code, "of 2 recordings" in matches.reason) == (0, True)
     assert _checked(log, FRAMES[3:] + later[:-2], one, other).exit_code == 0
     verdict = _checked(log, FRAMES[:25] + later[4:], one, other)
     assert (verdict.exit_code, verdict.topics[0].counts["cut"], verdict.topics[0].cut_between) == (3, 9, 9)
