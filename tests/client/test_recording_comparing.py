@@ -227,7 +227,7 @@ def test_single_messages() -> None:
     judged = _judged(log, whole.single("/left", (0, 4)), whole.single("/left", (0, 6)), whole.single("/left", (0, 5)))
     assert counts(found(FRAMES[4:7], judged)) == {"proven": 3}
     assert found(FRAMES[4:7], judged).gaps == ()
-    assert counts(found([FRAMES[4], FRAMES[6]], judged)) == {"proven": 2, "cut": 1}
+    assert counts(found([FRAMES[4], FRAMES[6]], judged)) == {"proven": 2, "dropped": 1}
     apart = _judged(log, whole.single("/left", (0, 4)), whole.single("/left", (1, 6)))
     finding = found([FRAMES[4], FRAMES[16], message(LEFT, 9, b"new")], apart)
     assert counts(finding) == {"proven": 2, "unrecorded": 1}

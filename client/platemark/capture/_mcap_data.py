@@ -81,7 +81,7 @@ class DataSection:
         self._summary = summary
         self._definitions = Definitions(path, self.facts, limits.definition_bytes, faults, summary)
         self._chunk: ChunkFacts | None = None
-        self._expanded = 0
+        self._expanded = self._others = 0
         self._places: list[int] | None = None
 
     def records(self) -> Iterator[tuple[int, int, int]]:
@@ -236,7 +236,13 @@ class DataSection:
                 raise MalformedError(f"the record at its byte {at} goes past its end")
             if opcode == Opcode.MESSAGE:
                 yield from self._message(data[body : body + length], facts, at)
-            elif opcode in (Opcode.SCHEMA, Opcode.CHANNEL):
+                at = body + length
+                continue
+            self._others += 1
+            if self._others > self._limits.chunk_records:
+                reason = f"its chunks have more than {self._limits.chunk_records} records that are not messages"
+                raise RecordingError(self._path, reason)
+            if opcode in (Opcode.SCHEMA, Opcode.CHANNEL):
                 self._definitions.add(opcode, data[body : body + length])
             elif opcode <= Opcode.DATA_END:
                 raise MalformedError(f"there is a record within it that no chunk has ({Opcode.NAMES[opcode]})")

@@ -175,6 +175,10 @@ def _check_offsets(summary: Summary) -> None:
         if (start, start + length) != found and (length or found):
             raise MalformedError(f"the offset of its records of {_name(opcode)} points elsewhere")
     offsets = [offset for opcode, offset, _ in summary.records if opcode == Opcode.SUMMARY_OFFSET]
+    if offsets and any(
+        offset > offsets[0] and opcode != Opcode.SUMMARY_OFFSET for opcode, offset, _ in summary.records
+    ):
+        raise MalformedError("records follow its offsets, where some readers stop")
     begin = summary.footer.offsets_start
     end_of_records = summary.base + len(summary.data)
     if begin and begin != (offsets[0] if offsets else end_of_records):
@@ -191,6 +195,9 @@ def _check_definitions(summary: Summary, facts: DataFacts, faults: Faults) -> No
     if summary.channels:
         for number in facts.counts.keys() - summary.channels.keys():
             faults.note(_WHERE, f"it lists channels, and not channel {number}, which has messages")
+    opcodes = [opcode for opcode, _, _ in summary.records if opcode in (Opcode.SCHEMA, Opcode.CHANNEL)]
+    if opcodes != sorted(opcodes):
+        faults.note(_WHERE, "channels stand before schemas there, which some readers then do not know")
     if summary.schemas:
         for channel in summary.channels.values():
             if channel.schema_id and channel.schema_id not in summary.schemas:

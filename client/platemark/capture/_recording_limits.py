@@ -15,6 +15,7 @@ class RecordingLimits:
     `message_bytes`: the data of one message, which is held in memory.
     `messages`: messages of one recording. The order of log time is known only at the end, so each takes 56 bytes until then:
     2^24 of them are 900 MiB.
+    `chunk_records`: records in chunks that are not messages; a few kilobytes of zstd may be a hundred million of them.
     `chunks`: chunks of one file; what its index has to say is kept for each.
     `definition_bytes`: schemas and channels, all of them together.
     `summary_bytes`: the summary of a file, which is held in memory.
@@ -27,11 +28,12 @@ class RecordingLimits:
     chunk_bytes: int = 256 << 20
     message_bytes: int = 256 << 20
     messages: int = 1 << 24
+    chunk_records: int = 1 << 24
     chunks: int = 1 << 20
     definition_bytes: int = 64 << 20
     summary_bytes: int = 256 << 20
     proof_bytes: int = 1 << 30
     records: int = 1 << 16
-    expansion_bytes: int = 64 << 30
+    expansion_bytes: int = 8 << 30
     expansion_ratio: int = 256
     faults: int = 1000

@@ -6,6 +6,7 @@ sqlite's own integrity check must find its indexes in agreement with them, since
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,6 +34,10 @@ _COLUMNS = {
     "message_definitions": {"topic_type", "encoding", "encoded_message_definition"},
 }
 _MAX_TOPICS = 1 << 16
+_WITH_DEFINITIONS = 4
+_MAX_OBJECTS = 1000
+_EXPRESSION = re.compile(r"\b(CHECK|VIRTUAL|AS)\b\s*", re.IGNORECASE)
+_INDEX = re.compile(r"\s*CREATE\s+(UNIQUE\s+)?INDEX\s[^()]+\([^()]*\)\s*;?\s*", re.IGNORECASE)
 
 
 class Database:
@@ -88,6 +93,7 @@ class Database:
             connection.close()
 
     def _require_plain_tables(self, connection: sqlite3.Connection) -> None:
+        self._require_no_expressions(connection)
         for table, wanted in _COLUMNS.items():
             found = connection.execute(
                 "SELECT type, sql FROM sqlite_master WHERE lower(name) = ? AND type IN ('table', 'view') LIMIT 2",
@@ -108,6 +114,16 @@ class Database:
                 (one[1], str(one[2]).upper(), one[5]) for one in columns
             }:
                 raise RecordingError(self._path, f"id is not the primary key of table {table}")
+
+    def _require_no_expressions(self, connection: sqlite3.Connection) -> None:
+        """The integrity check computes those of every row, and one call of a function may take a second and is one step."""
+        objects = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+        for number, (kind, name, sql) in enumerate(objects):
+            if number >= _MAX_OBJECTS:
+                raise RecordingError(self._path, f"has more than {_MAX_OBJECTS} tables and indexes")
+            computed = _EXPRESSION.search(str(sql)) if kind == "table" else not _INDEX.fullmatch(str(sql))
+            if kind in {"table", "index"} and computed:
+                raise RecordingError(self._path, f"{kind} {str(name)[:80]!r} has expressions, as no rosbag2 file has")
 
     def _check_integrity(self, connection: sqlite3.Connection) -> None:
         (first,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
@@ -148,7 +164,18 @@ class Database:
             definition = (encoding, text.encode())
             if found.setdefault(kind, definition) != definition:
                 self._faults.note(self._path.name, f"type {kind[:80]} is defined twice, differently")
+        if found and self._version(connection) < _WITH_DEFINITIONS:
+            reason = f"it has definitions, and not the schema version {_WITH_DEFINITIONS} from which on readers look for them"
+            self._faults.note(self._path.name, reason)
         return found
+
+    def _version(self, connection: sqlite3.Connection) -> int:
+        """That of the table `schema`, 0 where there is not one row of it."""
+        named = "SELECT 1 FROM sqlite_master WHERE lower(name) = 'schema' AND type = 'table'"
+        if not connection.execute(named).fetchone():
+            return 0
+        rows = connection.execute("SELECT schema_version FROM schema LIMIT 2").fetchall()
+        return rows[0][0] if len(rows) == 1 and type(rows[0][0]) is int else 0
 
     def _messages(
         self, connection: sqlite3.Connection, channels: dict[int, tuple[Channel, bytes]]

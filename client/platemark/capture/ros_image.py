@@ -6,6 +6,7 @@ installed. Frames that were recorded without ROS name their form in the channel'
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Picture", "picture"]
 
+_NO_SCHEMA = hashlib.sha256(b"").digest()
 _RULE = "=" * 80
 _HEADER = (
     f"{_RULE}\nMSG: std_msgs/Header\nbuiltin_interfaces/Time stamp\nstring frame_id\n"
@@ -98,8 +100,10 @@ def _check_definition(channel: Channel, schema: bytes) -> None:
     """The definition decides what every byte means; one that is not the standard one is somebody's own type."""
     if channel.encoding != "cdr":
         raise MalformedError(f"its messages are encoded as {channel.encoding[:32]!r}, not as CDR")
-    if not schema:  # old sqlite3 storage has none, and the name says which
-        return
+    if not schema:
+        if channel.schema != _NO_SCHEMA:
+            raise MalformedError("the schema that its channel names is not at hand")
+        return  # old sqlite3 storage has none, and the name says which
     try:
         text = schema.decode()
     except UnicodeDecodeError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,8 @@ _MAX_FILES = 1 << 14
 _MAX_DEPTH = 64
 _MAX_DEFINITION = 1 << 18
 _STORAGES = ("mcap", "sqlite3")
+# Where some parsers begin a new line and others go on with a comment.
+_OTHER_LINE_END = re.compile(r"[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 
 
 def open_bag(path: str | os.PathLike[str], *, limits: RecordingLimits | None = None) -> BagSource:
@@ -87,8 +90,9 @@ class BagSource:
         for path in self._metadata.files:
             for found in self._of_file(path, self._metadata.storage):
                 total += 1
-                if (found.channel.topic, found.channel.type_name) not in self._metadata.topics:
-                    unnamed.add(found.channel.topic)
+                channel = found.channel
+                if (channel.topic, channel.type_name, channel.encoding) not in self._metadata.topics:
+                    unnamed.add(channel.topic)
                 yield found
         for topic in sorted(unnamed)[: self._limits.faults]:
             self._faults.note(_METADATA, f"it does not name topic {topic}, which has messages, as it is")
@@ -116,7 +120,7 @@ class _Metadata:
             self.storage = facts["storage_identifier"]
             names = list(facts["relative_file_paths"])
             topics = [each["topic_metadata"] for each in facts["topics_with_message_count"]]
-            self.topics = {(str(each["name"]), str(each["type"])) for each in topics}
+            self.topics = {(str(e["name"]), str(e["type"]), str(e["serialization_format"])) for e in topics}
             self.count = int(facts["message_count"])
             mode = str(facts.get("compression_mode") or "none").lower()
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -188,7 +192,8 @@ def same_definition(type_name: str, text_a: str, text_b: str) -> bool:
     """Whether two texts (encoding "ros2msg", with all that they refer to) define the same message.
 
     The same types with the same fields and constants in the same order, each type defined once; comments, spaces, default
-    values and the order of the types do not matter. False also for a text that is not one, or is longer than 256 KiB.
+    values and the order of the types do not matter. False also for a text that is not one, is longer than 256 KiB, or has ends of
+    lines other than a line feed, which not every parser takes for such.
     Raises DecoderMissingError without rosbags.
     """
     if text_a == text_b:
@@ -197,13 +202,14 @@ def same_definition(type_name: str, text_a: str, text_b: str) -> bool:
     return first is not None and first == _definitions(type_name, text_b)
 
 
+@lru_cache(maxsize=256)
 def _definitions(type_name: str, text: str) -> dict[str, Any] | None:
     try:
         from rosbags.typesys import TypesysError, get_types_from_msg
     except ModuleNotFoundError:
         reason = 'comparing message definitions needs rosbags: pip install "platemark[robot]"'
         raise DecoderMissingError(type_name, reason, extra="robot") from None
-    if len(text) > _MAX_DEFINITION:
+    if len(text) > _MAX_DEFINITION or _OTHER_LINE_END.search(text):
         return None
     try:
         types = get_types_from_msg(text, type_name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from platemark.cli import output
-from platemark.cli.mcap_opening import open_recording, schemas_of
+from platemark.cli.mcap_opening import open_recording
 from platemark.cli.mcap_proofs import gathered
 from platemark.errors import DecoderMissingError
 from platemark.recording import comparing, timeline
@@ -28,6 +28,7 @@ _EACH = 5  # frames named of each class and topic
 _SHOWN = tuple(each for each in comparing.CLASSES if each not in {comparing.PROVEN, comparing.CUT})
 _HEADER = b"std_msgs/Header header"
 _SECOND = 1_000_000_000
+_MOST_TEXT = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -156,23 +157,33 @@ def verify_recording(
 
 
 class _Definitions:
-    """Whether another schema of the file defines the same messages; the file's schemas are read when one is asked for."""
+    """Whether another schema of the file defines the same messages; the file's schemas are read once, when one is asked for.
+
+    Texts of more than _MOST_TEXT bytes together are not parsed, which takes seconds for each 256 KiB: they are others.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._schemas: dict[bytes, bytes] = {}
+        self._schemas: dict[bytes, bytes] | None = None
+        self._tried: set[bytes] = set()
+        self._left = _MOST_TEXT
 
     def __call__(self, recorded: Channel, schema: bytes, found: Channel) -> bool:
         from platemark.capture.rosbag import same_definition
 
         if found.schema_encoding != "ros2msg":
             return False
-        if found.schema not in self._schemas:
+        if self._schemas is None:
             # A source of its own: the one that is being judged keeps its faults.
-            read = schemas_of(open_recording(self._path), {found.schema})
-            self._schemas[found.schema] = read[0] if read else b""
+            self._schemas = {each.channel.schema: each.schema for each in open_recording(self._path).recorded()}
+        text = self._schemas.get(found.schema, b"")
+        if found.schema not in self._tried:
+            self._tried.add(found.schema)
+            self._left -= len(text)
+        if self._left < 0:
+            return False
         try:
-            return same_definition(recorded.type_name, schema.decode(), self._schemas[found.schema].decode())
+            return same_definition(recorded.type_name, schema.decode(), text.decode())
         except (UnicodeDecodeError, DecoderMissingError):
             return False
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from platemark import files
 from platemark.cli.mcap_opening import open_recording
 from platemark.cli.mcap_proofs import gathered
-from platemark.errors import RecordingError
+from platemark.errors import RecordingError, SegmentError
 from platemark.recording.judging import judge
 from platemark.report import NOT_PROVEN, format_time
 from platemark.verdict import DOES_NOT_MATCH, EVIDENCE_INVALID, EXIT_CODES, INCONCLUSIVE, MATCHES_RECORD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from platemark.capture.mcap import McapSource
     from platemark.capture.rosbag import BagSource
@@ -33,6 +34,7 @@ __all__ = ["FrameVerdict", "Taken", "take", "verify_frame"]
 _MAX_FILE = 1 << 30
 _SUFFIXES = {"image/png": (".png",), "image/jpeg": (".jpg", ".jpeg")}
 _PIXELS = "pixels"
+_MOST_DRAWN = 16
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def take(
     source = open_recording(path)
     message = _chosen(source, topic, time, number)
     data, schema = _data(source, message)
-    proof = _proof(path, gathered(path, source.proofs, named), message, data)
+    proof = _with_schema(_proof(path, gathered(path, source.proofs, named), message, data), schema)
     stamp: int | None = None
     content, note = data, ""
     if not raw:
@@ -161,6 +163,14 @@ def _proof(path: Path, proofs: list[RecordingProof], message: Message, data: byt
     )
 
 
+def _with_schema(proof: RecordingProof, schema: bytes) -> RecordingProof:
+    """With the schema of its message, if the file has the recorded one: without it nobody draws the picture."""
+    named = proof.segments[0].channel.schema
+    if proof.schemas or not schema or hashlib.sha256(schema).digest() != named:
+        return proof
+    return replace(proof, schemas=(schema,))
+
+
 def verify_frame(path: Path, named: Sequence[Path] | None, *, trust: Trust | None, at: int) -> FrameVerdict:
     """Judge a file that is no recording: is it a recorded message, or the picture of one? Raises FileError, SegmentError."""
     content = files.read(path, limit=_MAX_FILE)
@@ -205,6 +215,8 @@ def _matches(
     from platemark.capture.ros_image import picture
 
     digest = hashlib.sha256(content).digest()
+    samples = cache(lambda: _samples(path))
+    drawn_before = 0
     for proof in judged:
         schemas = {hashlib.sha256(each).digest(): each for each in proof.proof.schemas}
         for segment in proof.segments:
@@ -215,25 +227,35 @@ def _matches(
             for each in shown if isinstance(shown, tuple) else ():
                 if each.data is None or hashlib.sha256(each.data).digest() != each.row.digest:
                     continue
+                drawn_before += 1
+                if drawn_before > _MOST_DRAWN:  # each may take a second and a gigabyte, and a proof may have 65536
+                    reason = f"more than {_MOST_DRAWN} are shown with their data: use the proof of this frame alone"
+                    raise SegmentError("messages", reason)
                 channel = segment.segment.channel
                 drawn = picture(channel, schemas.get(channel.schema, b""), each.data)
-                how = None if drawn.content is None else _same(path, content, drawn.content)
+                how = None if drawn.content is None else _same(content, drawn.content, samples)
                 if how is not None:
                     yield proof, segment, each.row, how, drawn.stamp
 
 
-def _same(path: Path, content: bytes, drawn: bytes) -> str | None:
+def _same(content: bytes, drawn: bytes, samples: Callable[[], object]) -> str | None:
     """How a picture file is the one that was drawn: byte for byte, or in every sample."""
     if content == drawn:
         return "picture"
-    from platemark.capture import measure
-    from platemark.errors import CaptureError
-
+    if samples() is None:
+        return None
     with tempfile.TemporaryDirectory() as folder:
         again = Path(folder) / "drawn"
         again.write_bytes(drawn)
-        try:
-            one, other = (measure(each, tolerant=True).digests.get(_PIXELS) for each in (path, again))
-        except CaptureError:
-            return None
-    return "samples" if one is not None and one == other else None
+        return "samples" if _samples(again) == samples() else None
+
+
+def _samples(path: Path) -> object:
+    """The digest of the samples of a picture file, None where it has none."""
+    from platemark.capture import measure
+    from platemark.errors import CaptureError
+
+    try:
+        return measure(path, tolerant=True).digests.get(_PIXELS)
+    except CaptureError:
+        return None

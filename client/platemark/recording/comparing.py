@@ -29,17 +29,8 @@ PROVEN, OTHER_SCHEMA, REORDERED = "proven", "other-schema", "reordered"
 ALTERED, MOVED, DUPLICATED, INSERTED, UNRECORDED = "altered", "moved", "duplicated", "inserted", "unrecorded"
 DROPPED, CUT = "dropped", "cut"
 CLASSES = (
-    PROVEN,
-    ALTERED,
-    MOVED,
-    DUPLICATED,
-    INSERTED,
-    REORDERED,
-    DROPPED,
-    OTHER_SCHEMA,
-    UNRECORDED,
-    CUT,
-)
+    PROVEN, ALTERED, MOVED, DUPLICATED, INSERTED, REORDERED, DROPPED, OTHER_SCHEMA, UNRECORDED, CUT,
+)  # fmt: skip
 """What a message of the file is, or, for dropped and cut, a recorded one that is not in it."""
 _AT_PLACE = frozenset({PROVEN, OTHER_SCHEMA, REORDERED, ALTERED})
 _MOST_SCHEMAS = 16
@@ -64,7 +55,8 @@ class TopicFinding:
     """What is found of one topic. `ranges` are in order of time; `counts` has every class.
 
     `publish_times_dropped`: of the proven messages, those whose file says the log time for publish time, as tools do that
-    keep one time only. `schemas_rewritten`: those whose schema is another text of the same definition.
+    keep one time only. `schemas_rewritten`: those whose schema is another text of the same definition. `cut_between`: of the
+    cut ones, those between messages of the file, which are of other recordings.
     """
 
     topic: str
@@ -74,6 +66,7 @@ class TopicFinding:
     gaps: tuple[Gap, ...] = ()
     publish_times_dropped: int = 0
     schemas_rewritten: int = 0
+    cut_between: int = 0
 
     @property
     def absent(self) -> bool:
@@ -131,6 +124,7 @@ class _Comparison:
             gaps=tuple(self.recorded.gaps()),
             publish_times_dropped=dropped,
             schemas_rewritten=rewritten,
+            cut_between=self._cut_between(missing),
         )
 
     def _find(self) -> tuple[int, int]:
@@ -257,7 +251,12 @@ class _Comparison:
                 continue
             within = [limits for track, _, _ in entry.positions if (limits := bounds[track]) is not None]
             between = any(first <= entry.log_time <= last for first, last in within)
-            yield entry.log_time, DROPPED if between and not entry.alone else CUT
+            yield entry.log_time, DROPPED if between else CUT
+
+    def _cut_between(self, missing: Sequence[tuple[int, str]]) -> int:
+        """D15: cut messages of one recording, with messages of the file on both sides that are others'."""
+        times = [entry.log_time for entry in self.recorded.entries if entry.anchor]
+        return sum(kind == CUT and times[0] <= time <= times[-1] for time, kind in missing) if times else 0
 
     def _ranges(self, missing: Sequence[tuple[int, str]]) -> Iterator[Range]:
         """Runs of one class, of messages and of what is missing between them, in order of log time."""

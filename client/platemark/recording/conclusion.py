@@ -84,7 +84,7 @@ def conclude(
         or _unproven(judged)
         or _differs(topics, faults, allow_missing=allow_missing)
         or _open(topics, judged, forked, allow_missing=allow_missing)
-        or (MATCHES_RECORD, _matches(topics))
+        or (MATCHES_RECORD, _matches(topics, judged))
     )
     found = tuple(sorted((_recording(each) for each in judged), key=lambda each: (each.recording, str(each.facts))))
     return RecordingVerdict(result, reason, at, tuple(topics), found, tuple(faults), forked, allow_missing)
@@ -135,6 +135,11 @@ def _open(
             for gap in each.gaps
             if gap.between
         ]
+        said += [
+            f"{each.topic}: {each.cut_between} recorded messages lie between those that are here of several recordings"
+            for each in topics
+            if each.cut_between
+        ]
     if forked:
         said.append(f"{len(forked)} segments of which one key signed two")
     unrelied = [segment.fault for each in judged for segment in each.segments if not segment.relied]
@@ -154,7 +159,7 @@ def _some(said: Sequence[str]) -> str:
     return "; ".join(said[:3]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _matches(topics: Sequence[TopicFinding]) -> str:
+def _matches(topics: Sequence[TopicFinding], judged: Sequence[Judged]) -> str:
     proven = sum(each.counts[comparing.PROVEN] for each in topics)
     shown = sum(1 for each in topics if not each.absent)
     cut = sum(each.counts[comparing.CUT] for each in topics)
@@ -162,7 +167,11 @@ def _matches(topics: Sequence[TopicFinding]) -> str:
     reason = f"{proven} messages of {shown} topics are proven"
     if cut:
         reason += f"; {cut} recorded ones lie outside the file"
-    return reason + (f", {absent} topics are not in it" if absent else "")
+    reason += f", {absent} topics are not in it" if absent else ""
+    recordings = len({each.recording for each in judged})
+    return reason + (
+        f"; of {recordings} recordings, and what was between one and another is not shown" if recordings > 1 else ""
+    )
 
 
 def _recording(judged: Judged) -> RecordingFinding:

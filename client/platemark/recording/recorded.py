@@ -34,15 +34,13 @@ Position: TypeAlias = tuple[Track, int, int]
 class Entry:
     """A recorded message. `variants` are the publish times and channels under which recordings have it.
 
-    `alone`: it is shown only without its neighbours, so that its absence from a file says nothing. `used`: a message of the
-    file has been found to be it; `anchor`: that message stands at its place.
+    `used`: a message of the file has been found to be it; `anchor`: that message stands at its place.
     """
 
     log_time: int
     digest: bytes
     variants: dict[tuple[int, Channel], None] = field(default_factory=dict)
     positions: list[Position] = field(default_factory=list)
-    alone: bool = True
     used: bool = False
     anchor: bool = False
 
@@ -142,7 +140,6 @@ class RecordedTopic:
             entry = self._entry(row, known, nth)
             entry.variants[row.publish_time, segment.channel] = None
             entry.positions.append((track, segment.number, place))
-            entry.alone = entry.alone and not segment.whole
             shown.append((place, entry))
         self._tracks.setdefault(track, []).append((segment, shown))
         self.segments += 1

@@ -126,4 +126,5 @@ def _topic(finding: TopicFinding) -> dict[str, object]:
         ],
         "publish_times_dropped": finding.publish_times_dropped,
         "schemas_rewritten": finding.schemas_rewritten,
+        "cut_between": finding.cut_between,
     }
