@@ -21,7 +21,7 @@ NOT_PROVEN = (
     "that no later policy or revocation of the log was held back",
 )
 _ADVICE = {
-    MATCHES_RECORD: "Every message of the file is one that a known device registered, and none is missing between them.",
+    MATCHES_RECORD: "Every message of the file is one that a known device registered.",
     DOES_NOT_MATCH: "The evidence is sound, and this file is not what was recorded.",
     INCONCLUSIVE: "Not settled: a part of the file, or of the evidence, could not be judged.",
     EVIDENCE_INVALID: "The evidence itself failed a check: do not rely on it.",
@@ -67,6 +67,8 @@ class RecordingVerdict:
     @property
     def advice(self) -> str:
         """The result in a sentence."""
+        if self.result == MATCHES_RECORD and not self.allow_missing:
+            return f"{_ADVICE[self.result]} Of what the evidence shows of a recording, none is missing between them."
         return _ADVICE[self.result]
 
     def to_json(self) -> str:
