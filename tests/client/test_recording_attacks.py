@@ -177,6 +177,17 @@ def test_offsets_and_order_of_definitions(tmp_path: Path) -> None:
     assert "channels stand before schemas" in source.faults[0].reason
 
 
+def test_a_channel_before_its_schema(tmp_path: Path) -> None:
+    """In the data, where mcap's reader raises, it is a fault; the messages are read all the same."""
+    draft = Draft()
+    draft.chunk([CAMERA, SCHEMA, message(1), message(2)])
+    path = tmp_path / "run.mcap"
+    path.write_bytes(draft.finish([SCHEMA, CAMERA, *draft.indexes, draft.statistics(channel_count=1)]))
+    source = open_mcap(path)
+    assert len(list(source)) == 2
+    assert [each.reason for each in source.faults] == ["it stands before its schema, where other readers stop"]
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -51,6 +51,8 @@ class Definitions:
             record = channel = ChannelRecord.read(body)
             kept = self._facts.channels.setdefault(channel.id, channel) is channel
             same = self._facts.channels[channel.id] == channel
+            if channel.schema_id and channel.schema_id not in self._facts.schemas and self._facts.complete:
+                self._faults.note(f"channel {channel.id}", "it stands before its schema, where other readers stop")
         if not same:
             self._faults.note(f"{Opcode.NAMES[opcode]} {record.id}", "it is defined twice, differently")
         self._size += len(body) if kept else 0
