@@ -148,8 +148,13 @@ class Boundary(grpc.aio.ServerInterceptor):
         answer = cast("Callable[[AsyncIterator[Message], _Context], AsyncGenerator[Any, None]]", handler.stream_stream)
 
         async def exchange(context: _Context) -> None:
+            with self._admitted(context, counted=False):
+                # Before it has a place: whoever may make no request would hold one, idle, that a writer needs.
+                async with self._passage(method, _read(handler, b""), context):
+                    await exchanged(context)
+
+        async def exchanged(context: _Context) -> None:
             with (
-                self._admitted(context, counted=False),
                 self._exchanges.opened(self._gate.caller(context), context) as opened,
             ):
                 async with (
