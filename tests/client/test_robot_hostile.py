@@ -1,6 +1,7 @@
 """What a clumsy or hostile owner's program can do to a recorder: nothing may be lost unsaid, and nothing stops for good."""
 
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from client.test_robot_recorder import recorder, rows_of
-from robots import CLOCK, START
+from robots import CLOCK, START, Robot
 
 from platemark.errors import RecordingError, SegmentError
 from platemark.robot import Recorder, SegmentJournal
+from platemark.segment import Channel
 from platemark.signing import Clock
 
 DIGEST = bytes(32)
@@ -120,6 +122,29 @@ def test_the_child_of_a_fork_leaves_the_recording_to_its_parent(tmp_path: Path) 
         with pytest.raises(RecordingError, match="another recorder"):
             SegmentJournal(tmp_path / "journal").unfinished()
     assert len(rows_of(tmp_path, made.recording, "/camera")) == 2
+
+
+def test_segments_of_one_message_keep_within_the_memory(tmp_path: Path) -> None:
+    """A topic that is declared anew with every message makes a segment of each, and those too are within the bound."""
+    robot = Robot(tmp_path)
+    memory = 2 << 20
+    channels = [Channel.of("/camera", encoding=each) for each in "ab"]
+    with SegmentJournal(robot.journal) as journal, robot.spool() as spool:
+        intake, keeping = robot.keeping(journal, spool, memory=memory)
+        tracemalloc.start()
+        try:
+            while intake.put(channels[intake.taken % 2], START, START, DIGEST, 1):
+                intake.drain(0)
+            used, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert used < memory
+        assert intake.unobserved == 1
+        # Rows alone, nothing is signed: what is saved gives all of its room back.
+        while not intake.drain(0, cut=True):
+            keeping.step(lambda: True)
+        keeping.step(lambda: True)
+        assert (intake.unsaved, intake.queued, intake._unsaved_segments) == (0, 0, 0)
 
 
 def _in_a_child(made: Recorder) -> bytes:

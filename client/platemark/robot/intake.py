@@ -36,6 +36,7 @@ MEMORY = 64 << 20
 LEAST_MEMORY = 1 << 20
 _QUEUED_SIZE = 400  # bytes of a message in the queue: a tuple, a digest, three integers, a slot of the queue
 _ROW_SIZE = 2 * 48  # bytes of a message in a segment: its row, and once more while a segment ends
+_SEGMENT_ROWS = 6  # rows for which an ended segment counts itself: its tree and its objects, some 600 bytes
 _DIGEST_SIZE = 32
 # Bytes of one message. So many of the most messages of a segment together are still a size that a statement can carry.
 _MAX_SIZE = 1 << 42
@@ -63,6 +64,7 @@ class Intake:
         self._lock = threading.Lock()  # owns what follows, and `unobserved`
         self._closed: list[Closed] = []
         self._unsaved = 0
+        self._unsaved_segments = 0
 
     @property
     def queued(self) -> int:
@@ -108,7 +110,7 @@ class Intake:
         for _ in range(len(queue)):
             if segmenter.held >= self.most_rows // 2:
                 self._end(segmenter.close())
-            if segmenter.held + self._unsaved >= self.most_rows:
+            if segmenter.held + self._unsaved + _SEGMENT_ROWS * self._unsaved_segments >= self.most_rows:
                 whole = False
                 break
             closed = segmenter.take(*queue.popleft())
@@ -126,16 +128,18 @@ class Intake:
             closed, self._closed = self._closed, []
         return closed
 
-    def saved(self, messages: int) -> None:
-        """So many of their messages are on disk."""
+    def saved(self, messages: int, segments: int) -> None:
+        """So many of their messages, in so many segments, are on disk."""
         with self._lock:
             self._unsaved -= messages
+            self._unsaved_segments -= segments
 
     def _end(self, closed: list[Closed]) -> None:
         if closed:
             with self._lock:
                 self._closed += closed
                 self._unsaved += sum(each.tree.count for each in closed)
+                self._unsaved_segments += len(closed)
                 self.ended += len(closed)
 
 

@@ -97,7 +97,7 @@ class Keeping:
             self._saving = [each for each, place in zip(saving, places, strict=True) if place not in durable]
             self.line.add(self._writing, [durable[place] for place in places if place in durable])
             done = sum(each.tree.count for each in saving) - sum(each.tree.count for each in self._saving)
-            self._intake.saved(done)
+            self._intake.saved(done, len(saving) - len(self._saving))
 
     def _stated_clock(self) -> Clock:
         """What the device says of its clock now; a clock that cannot be asked, or answers nonsense, is unknown."""
