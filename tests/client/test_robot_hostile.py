@@ -147,6 +147,26 @@ def test_segments_of_one_message_keep_within_the_memory(tmp_path: Path) -> None:
         assert (intake.unsaved, intake.queued, intake._unsaved_segments) == (0, 0, 0)
 
 
+def test_a_recorder_that_is_closed_in_its_own_thread_goes_on(tmp_path: Path) -> None:
+    """`on_kept` cannot close it, which would wait for itself; it is told so, and the owner can close it still."""
+    told: list[str] = []
+
+    def close(*_: object) -> None:
+        try:
+            made.close(1)
+        except RuntimeError as error:
+            told.append(str(error))
+
+    with recorder(tmp_path, on_kept=close) as (made, _):
+        made.channel("/camera")
+        made.observe("/camera", b"frame", log_time=START)
+        assert made.flush(5)
+        assert made.close().kept == 1
+    assert told == ["on_kept cannot close its own recorder"]
+    (finished,) = SegmentJournal(tmp_path / "journal").recordings()
+    assert finished.finished
+
+
 def _in_a_child(made: Recorder) -> bytes:
     """What each call says there."""
     calls: tuple[Callable[[], object], ...] = (

@@ -123,8 +123,7 @@ class Recorder:
         """
         buffer = cast("Buffer", data)
         try:
-            digest = hashlib.sha256(buffer).digest()
-            size = memoryview(buffer).nbytes
+            digest, size = hashlib.sha256(buffer).digest(), memoryview(buffer).nbytes
         except (TypeError, ValueError, BufferError) as error:
             raise SegmentError("data", f"not a buffer of contiguous bytes: {error}") from None
         return self._put(topic, log_time, publish_time, digest, size)
@@ -174,9 +173,10 @@ class Recorder:
         self._check_open()  # in a child of a fork, the lock may be held by a thread that is not there
         with self._changed:
             self._check_open()
+            if threading.current_thread() in self._threads:
+                raise RuntimeError("on_kept cannot close its own recorder")
             self._closed = True
-            started = bool(self._threads)
-        if started:
+        if self._threads:
             self.flush(patience)
             with self._changed:
                 self._stopping = True
