@@ -150,10 +150,13 @@ class Boundary(grpc.aio.ServerInterceptor):
         async def exchange(context: _Context) -> None:
             # What streams that were not read have left behind in the transport stands in the way of more.
             self._check_unread(0)
-            with (
-                self._admitted(context, counted=False),
-                self._exchanges.opened(self._gate.caller(context), context) as opened,
-            ):
+            with self._admitted(context, counted=False):
+                # Before it has a place: whoever may make no request would hold one, idle, that a writer needs.
+                async with self._passage(method, _read(handler, b""), context):
+                    await exchanged(context)
+
+        async def exchanged(context: _Context) -> None:
+            with self._exchanges.opened(self._gate.caller(context), context) as opened:
                 async with (
                     aclosing(self._requests(handler, method, opened, context)) as requests,
                     aclosing(answer(requests, context)) as messages,

@@ -6,6 +6,7 @@ on disk. A message that finds no room is counted as unobserved; it is in no segm
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -35,7 +36,10 @@ MEMORY = 64 << 20
 LEAST_MEMORY = 1 << 20
 _QUEUED_SIZE = 400  # bytes of a message in the queue: a tuple, a digest, three integers, a slot of the queue
 _ROW_SIZE = 2 * 48  # bytes of a message in a segment: its row, and once more while a segment ends
+_SEGMENT_ROWS = 6  # rows for which an ended segment counts itself: its tree and its objects, some 600 bytes
 _DIGEST_SIZE = 32
+# Bytes of one message. So many of the most messages of a segment together are still a size that a statement can carry.
+_MAX_SIZE = 1 << 42
 
 
 class Intake:
@@ -60,6 +64,7 @@ class Intake:
         self._lock = threading.Lock()  # owns what follows, and `unobserved`
         self._closed: list[Closed] = []
         self._unsaved = 0
+        self._unsaved_segments = 0
 
     @property
     def queued(self) -> int:
@@ -78,6 +83,8 @@ class Intake:
 
     def put(self, channel: Channel, log_time: int, publish_time: int, digest: bytes, size: int) -> bool:
         """Take a message; False: there was no room, and it is counted. Raises SegmentError."""
+        if type(log_time) is not int or type(publish_time) is not int:
+            log_time, publish_time = _integer("log_time", log_time), _integer("publish_time", publish_time)
         if not 0 <= log_time <= MAX_INTEGER:
             raise SegmentError("log_time", "outside 0..2^63 - 1 ns")
         if not 0 <= publish_time <= MAX_INTEGER:
@@ -103,7 +110,7 @@ class Intake:
         for _ in range(len(queue)):
             if segmenter.held >= self.most_rows // 2:
                 self._end(segmenter.close())
-            if segmenter.held + self._unsaved >= self.most_rows:
+            if segmenter.held + self._unsaved + _SEGMENT_ROWS * self._unsaved_segments >= self.most_rows:
                 whole = False
                 break
             closed = segmenter.take(*queue.popleft())
@@ -121,22 +128,34 @@ class Intake:
             closed, self._closed = self._closed, []
         return closed
 
-    def saved(self, messages: int) -> None:
-        """So many of their messages are on disk."""
+    def saved(self, messages: int, segments: int) -> None:
+        """So many of their messages, in so many segments, are on disk."""
         with self._lock:
             self._unsaved -= messages
+            self._unsaved_segments -= segments
 
     def _end(self, closed: list[Closed]) -> None:
         if closed:
             with self._lock:
                 self._closed += closed
                 self._unsaved += sum(each.tree.count for each in closed)
+                self._unsaved_segments += len(closed)
                 self.ended += len(closed)
 
 
-def check_digest(digest: bytes, size: int) -> None:
-    """Raises SegmentError: not 32 bytes, a size below 0."""
+def check_digest(digest: bytes, size: int) -> int:
+    """The size, as an int. Raises SegmentError: not 32 bytes, a size outside 0..2^42."""
     if type(digest) is not bytes or len(digest) != _DIGEST_SIZE:
         raise SegmentError("digest", "not a SHA-256 of 32 bytes")
-    if size < 0:
-        raise SegmentError("size", "below 0")
+    size = _integer("size", size)
+    if not 0 <= size <= _MAX_SIZE:
+        raise SegmentError("size", "outside 0..2^42")
+    return size
+
+
+def _integer(field: str, value: object) -> int:
+    """An integer of another type (numpy's) as an int; a fraction or a text would stop the segment that it is in for good."""
+    try:
+        return operator.index(value)  # type: ignore[arg-type] # that is the question
+    except TypeError:
+        raise SegmentError(field, f"an integer, not {type(value).__name__}") from None

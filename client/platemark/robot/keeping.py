@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from platemark.robot.line import SegmentLine
 from platemark.robot.segmenter import Closed
+from platemark.schema import MAX_INTEGER
 from platemark.signing import CLOCK_SOURCES, Clock
 
 if TYPE_CHECKING:
@@ -96,17 +97,16 @@ class Keeping:
             self._saving = [each for each, place in zip(saving, places, strict=True) if place not in durable]
             self.line.add(self._writing, [durable[place] for place in places if place in durable])
             done = sum(each.tree.count for each in saving) - sum(each.tree.count for each in self._saving)
-            self._intake.saved(done)
+            self._intake.saved(done, len(saving) - len(self._saving))
 
     def _stated_clock(self) -> Clock:
         """What the device says of its clock now; a clock that cannot be asked, or answers nonsense, is unknown."""
         try:
-            clock = self._clock()
+            clock: object = self._clock()
         except Exception:  # noqa: BLE001 - the owner's code, which must not stop the recording
             _LOG.exception("the clock's state cannot be had")
             return _UNKNOWN
-        error_ns = clock.error_ns
-        if clock.source not in CLOCK_SOURCES or not (error_ns is None or 0 <= error_ns < 1 << 63):
+        if not isinstance(clock, Clock) or not _can_be_stated(clock.source, clock.error_ns):
             _LOG.error("not a clock's state", extra={"clock": repr(clock)})
             return _UNKNOWN
         return clock
@@ -122,6 +122,13 @@ class Keeping:
         if window_ns != segmenter.window_ns:
             _LOG.warning("window set", extra={"window_ns": window_ns, "unsent": counts.unsent})
             segmenter.window_ns = window_ns
+
+
+def _can_be_stated(source: object, error_ns: object) -> bool:
+    """Whether a statement can carry this: neither has been checked by anybody."""
+    if type(source) is not str or source not in CLOCK_SOURCES:
+        return False
+    return error_ns is None or (type(error_ns) is int and 0 <= error_ns <= MAX_INTEGER)
 
 
 def lengthened(window_ns: int, *, room: int, capacity: int) -> int:

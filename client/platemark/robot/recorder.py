@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import secrets
 import threading
 import time
@@ -51,7 +52,7 @@ class Recorder:
     `on_kept` is called in a thread of the recorder; once more for the same segment, perhaps, after a crash.
 
     Start it, or use it in a `with`; messages are taken before that, too. `observe` and its like may be called from any number of
-    threads, not across a fork. What an earlier run left behind in the journal is signed first.
+    threads, not across a fork (RuntimeError). What an earlier run left behind in the journal is signed first.
     Raises StateError (the chain has not begun), RecordingError (the journal), ValueError (settings).
     """
 
@@ -98,6 +99,7 @@ class Recorder:
         self._cuts_wanted = self._cuts_done = 0
         self._stopping = False
         self._closed = False
+        self._process = os.getpid()
 
     def channel(
         self, topic: str, *, type_name: str = "", schema_encoding: str = "", schema: bytes = b"", encoding: str = ""
@@ -121,8 +123,7 @@ class Recorder:
         """
         buffer = cast("Buffer", data)
         try:
-            digest = hashlib.sha256(buffer).digest()
-            size = memoryview(buffer).nbytes
+            digest, size = hashlib.sha256(buffer).digest(), memoryview(buffer).nbytes
         except (TypeError, ValueError, BufferError) as error:
             raise SegmentError("data", f"not a buffer of contiguous bytes: {error}") from None
         return self._put(topic, log_time, publish_time, digest, size)
@@ -131,13 +132,12 @@ class Recorder:
         self, topic: str | Channel, digest: bytes, size: int, *, log_time: int, publish_time: int | None = None
     ) -> bool:
         """As `observe`, for who has hashed the data elsewhere: `digest` is its SHA-256, `size` its length in bytes."""
-        check_digest(digest, size)
-        return self._put(topic, log_time, publish_time, digest, size)
+        return self._put(topic, log_time, publish_time, digest, check_digest(digest, size))
 
     def start(self) -> None:
         """Start the threads. Starting twice is fine. Raises RuntimeError: closed."""
+        self._check_open()
         with self._changed:
-            self._check_open()
             if self._threads:
                 return
             self._threads = [
@@ -152,8 +152,8 @@ class Recorder:
 
         Raises RuntimeError: not started.
         """
-        if not self._threads:
-            raise RuntimeError("this recorder was not started")
+        if not self._threads or self._process != os.getpid():
+            raise RuntimeError("this recorder was not started in this process")
         deadline = time.monotonic() + patience
         with self._changed:
             self._cuts_wanted += 1
@@ -170,11 +170,13 @@ class Recorder:
         Call it when no thread observes any more: a message that is handed over at the same moment may be lost.
         Only messages whose rows could not be written to disk are lost: those that are still queued, open or unsaved.
         """
+        self._check_open()  # in a child of a fork, the lock may be held by a thread that is not there
         with self._changed:
             self._check_open()
+            if threading.current_thread() in self._threads:
+                raise RuntimeError("on_kept cannot close its own recorder")
             self._closed = True
-            started = bool(self._threads)
-        if started:
+        if self._threads:
             self.flush(patience)
             with self._changed:
                 self._stopping = True
@@ -197,8 +199,7 @@ class Recorder:
 
     def state(self) -> RecorderState:
         """What it is doing. The numbers of one state may be a moment apart."""
-        intake, line = self._intake, self._line
-        queued = intake.queued
+        intake, line, queued = self._intake, self._line, self._intake.queued
         return RecorderState(
             recording=self.recording,
             observed=intake.taken + queued,
@@ -220,14 +221,13 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._closed:
+        if not self._closed and self._process == os.getpid():  # journal and lock are the parent's
             self.close()
 
     def _put(self, topic: str | Channel, log_time: int, publish_time: int | None, digest: bytes, size: int) -> bool:
-        if self._closed:
+        if self._closed or self._process != os.getpid():
             self._check_open()
-        channel = self._channels.get(topic) if isinstance(topic, str) else None
-        channel = channel or self._known(topic)
+        channel = (self._channels.get(topic) if isinstance(topic, str) else None) or self._known(topic)
         return self._intake.put(channel, log_time, log_time if publish_time is None else publish_time, digest, size)
 
     def _known(self, topic: str | Channel) -> Channel:
@@ -242,8 +242,8 @@ class Recorder:
         return channel
 
     def _check_open(self) -> None:
-        if self._closed:
-            raise RuntimeError("this recorder is closed")
+        if self._closed or self._process != os.getpid():
+            raise RuntimeError("this recorder is closed" if self._closed else "this recorder was made before a fork")
 
     def _segmenting(self) -> None:
         """The thread that puts messages into segments; it waits for nothing but messages."""
