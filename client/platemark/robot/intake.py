@@ -6,9 +6,10 @@ on disk. A message that finds no room is counted as unobserved; it is in no segm
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex, TypeAlias, cast
 
 from platemark.errors import SegmentError
 from platemark.robot.segmenter import Closed, Segmenter
@@ -78,6 +79,10 @@ class Intake:
 
     def put(self, channel: Channel, log_time: int, publish_time: int, digest: bytes, size: int) -> bool:
         """Take a message; False: there was no room, and it is counted. Raises SegmentError."""
+        if type(log_time) is not int:
+            log_time = _whole("log_time", log_time)
+        if type(publish_time) is not int:
+            publish_time = _whole("publish_time", publish_time)
         if not 0 <= log_time <= MAX_INTEGER:
             raise SegmentError("log_time", "outside 0..2^63 - 1 ns")
         if not 0 <= publish_time <= MAX_INTEGER:
@@ -138,5 +143,17 @@ def check_digest(digest: bytes, size: int) -> None:
     """Raises SegmentError: not 32 bytes, a size below 0."""
     if type(digest) is not bytes or len(digest) != _DIGEST_SIZE:
         raise SegmentError("digest", "not a SHA-256 of 32 bytes")
+    if type(size) is not int:
+        raise SegmentError("size", f"a {type(size).__name__}, not a number of bytes")
     if size < 0:
         raise SegmentError("size", "below 0")
+
+
+def _whole(name: str, value: object) -> int:
+    """A time as an int. A float is refused here, where its caller sees it: it has lost nanoseconds, and no row can hold it."""
+    try:
+        return operator.index(cast("SupportsIndex", value))
+    except TypeError:
+        raise SegmentError(
+            name, f"a {type(value).__name__}, not a whole number of nanoseconds (time.time_ns)"
+        ) from None

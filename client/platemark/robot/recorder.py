@@ -117,7 +117,7 @@ class Recorder:
 
         `topic` is one that was declared, or a Channel. Times are Unix ns; `publish_time` is `log_time` where there is no other.
         False: there was no room, and the message is counted as unobserved. Raises SegmentError: an unknown topic, a time outside
-        0..2^63 - 1, data that is no such buffer; RuntimeError: closed.
+        0..2^63 - 1 or not whole (time.time() * 1e9), data that is no such buffer; RuntimeError: closed.
         """
         buffer = cast("Buffer", data)
         try:
