@@ -14,7 +14,8 @@ from platemark.cli.mcap_opening import open_recording
 from platemark.cli.mcap_proofs import gathered
 from platemark.errors import RecordingError
 from platemark.recording.judging import judge
-from platemark.report import NOT_PROVEN
+from platemark.recording.verdict import NOT_PROVEN
+from platemark.report import format_time
 from platemark.verdict import DOES_NOT_MATCH, EVIDENCE_INVALID, EXIT_CODES, INCONCLUSIVE, MATCHES_RECORD
 
 if TYPE_CHECKING:
@@ -156,7 +157,8 @@ def _proof(path: Path, proofs: list[RecordingProof], message: Message, data: byt
             for place, row in segment.rows():
                 if (row.log_time, row.digest) == (message.log_time, message.digest):
                     return proof.single(topic, (segment.number, place), data)
-    raise RecordingError(path, f"its proofs do not have the message on {topic} at {message.log_time} ns as it is here")
+    at = format_time(message.log_time)
+    raise RecordingError(path, f"its proofs do not have the message on {topic} at {at} as it is here")
 
 
 def verify_frame(path: Path, named: Sequence[Path] | None, *, trust: Trust | None, at: int) -> FrameVerdict:
@@ -173,7 +175,7 @@ def verify_frame(path: Path, named: Sequence[Path] | None, *, trust: Trust | Non
             "samples": "this picture has exactly the samples of the message recorded",
         }[how]
         if segment.relied:
-            reason = f"{what} on {topic} at {row.log_time} ns"
+            reason = f"{what} on {topic} at {format_time(row.log_time)}"
             return FrameVerdict(MATCHES_RECORD, reason, at, how, topic, row, stamp, facts)
         result = EVIDENCE_INVALID if segment.invalid else INCONCLUSIVE
         best = best or FrameVerdict(result, segment.fault or "", at, how, topic, row, stamp, {})

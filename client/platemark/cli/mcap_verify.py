@@ -152,11 +152,18 @@ def frame(
 
 
 def _say(verdict: FrameVerdict) -> None:
+    from platemark.cli.mcap_checking import fact, say_not_proven
+
     output.say(verdict.result)
     output.say(output.printable(verdict.reason))
+    facts: dict[str, object] = {}
     if verdict.row is not None:
-        output.say(f"\n  log time      {format_time(verdict.row.log_time)}")
+        facts |= {"log time": format_time(verdict.row.log_time)}
         if verdict.stamp is not None:
-            output.say(f"  header.stamp  {format_time(verdict.stamp)}")
-    for name, value in (verdict.facts or {}).items():
-        output.say(f"  {name:<20} {output.printable(value)}")
+            facts |= {"header.stamp": format_time(verdict.stamp)}
+    facts |= {name: fact(name, value) for name, value in (verdict.facts or {}).items()}
+    if facts:
+        output.say()
+    for name, value in facts.items():
+        output.say(f"  {name:<20} {value}")
+    say_not_proven(verdict.at)

@@ -13,6 +13,7 @@ from platemark import evidence as bundle
 from platemark import files, report, statement
 from platemark.cli import media, output
 from platemark.cli.connect import load_trust
+from platemark.cli.mcap_described import is_proof
 from platemark.cli.options import AsJson, At, Trust
 from platemark.cli.vault_show import handed_over
 from platemark.errors import EvidenceError
@@ -101,7 +102,10 @@ def verify(
 
 def read_bundle(path: Path) -> bundle.Evidence:
     """The evidence in a file. Raises FileError, EvidenceError naming the file."""
+    data = files.read(path, limit=bundle.MAX_BUNDLE)
+    if is_proof(data):
+        raise EvidenceError(f"{path}: bundle", "the proof of a recording, or of a frame of one: platemark mcap verify")
     try:
-        return bundle.from_bytes(files.read(path, limit=bundle.MAX_BUNDLE))
+        return bundle.from_bytes(data)
     except EvidenceError as error:
         raise EvidenceError(f"{path}: {error.field}", error.reason) from None
