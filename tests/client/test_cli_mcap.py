@@ -68,6 +68,17 @@ def test_a_hostile_attachment_is_a_line(run: Path, data: bytes) -> None:
     assert (ran.code, ran.err.count("\n"), "attachment 0 of its proofs" in ran.err) == (2, 1, True)
 
 
+def test_a_recording_is_sent_to_its_own_command(run: Path) -> None:
+    """Who inspects a recording, or takes its proof for an image's, is told which command reads it."""
+    ran = platemark("inspect", run)
+    assert (ran.code, "platemark mcap verify" in ran.err) == (2, True)
+    run.with_name("run.mcap.evidence").write_bytes(b"\xa5\x61v\x01\x67schemas\x80")
+    ran = platemark("verify", run)
+    assert (ran.code, "platemark mcap verify" in ran.err) == (2, True)
+    ran = platemark("inspect", "run.mcap.evidence")
+    assert (ran.code, ran.err.count("\n"), "run.mcap.evidence" in ran.err) == (2, 1, True)
+
+
 def test_an_empty_recording_has_nothing_to_seal(run: Path) -> None:
     """No message, no seal."""
     recordings.write_mcap(run, [])
