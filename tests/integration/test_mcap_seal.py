@@ -240,6 +240,9 @@ def test_a_key_that_nobody_enrolled_is_refused_and_can_go_on(live: Live, tmp_pat
     words = ("mcap", "seal", path, "--key", robot.key, "--device", robot.device, "--json")
     ran = robot.run(*words)
     assert (ran.code, ran.json()["items"][0]["reason"].startswith("unknown-key: ")) == (1, True)
+    assert platemark("keygen", tmp_path / "other.pem").code == 0
+    other = robot.run("mcap", "seal", path, "--key", tmp_path / "other.pem", "--device", robot.device)
+    assert (other.code, "--force begins it anew" in other.out) == (1, True)
     robot.enrolled()
     assert robot.run(*words).json()["counts"] == {"sealed": 1}
     assert robot.judged(path, code=0)["result"] == "MATCHES RECORD"

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platemark import files
+from platemark import files, statement
 from platemark.cli import output
 from platemark.cli.connect import Connection
 from platemark.cli.mcap_opening import MCAP, is_mcap, may_become_mcap, open_recording, schemas_of
-from platemark.cli.mcap_sealed import Sealed
+from platemark.cli.mcap_sealed import Sealed, advised
 from platemark.cli.sending import original, sending
 from platemark.cli.stopping import told_to_stop
 from platemark.errors import EvidenceError, FormatError, PlatemarkError, RecordingError
@@ -62,7 +62,7 @@ class Sealer:
             place = self._place(path)
             return self._sealed_before(place) or self._seal(place)
         except (RecordingError, FormatError, FileError) as error:
-            return Sealed(name=str(path), status="failed", reason=str(error))
+            return Sealed(name=str(path), status="failed", reason=str(error).removeprefix(f"{path}: "))
 
     def follow(self, path: Path) -> Sealed:
         """Seal a recording while it is written, until it is whole or SIGTERM or SIGINT comes."""
@@ -166,7 +166,9 @@ class Sealer:
             return Sealed.of(place, "spooled", signing.recording, segments)
         refused = self._delivered(spool, segments)
         if refused is not None:
-            return Sealed.of(place, "refused", signing.recording, segments, reason=refused)
+            begun = statement.decode(segments[0].statement).kid
+            reason = advised(refused, begun=begun, kid=self.chain.signer.kid)
+            return Sealed.of(place, "refused", signing.recording, segments, reason=reason)
         with self.connection.open() as client:
             wanted = {each.segment.channel.schema for each in segments}
             schemas = schemas_of(open_recording(place.recording), wanted)
