@@ -76,8 +76,14 @@ def test_a_recording_is_sent_to_its_own_command(run: Path) -> None:
     run.with_name("run.mcap.evidence").write_bytes(b"\xa5\x61v\x01\x67schemas\x80")
     ran = platemark("verify", run)
     assert (ran.code, "platemark mcap verify" in ran.err) == (2, True)
-    ran = platemark("inspect", "run.mcap.evidence")
-    assert (ran.code, ran.err.count("\n"), "run.mcap.evidence" in ran.err) == (2, 1, True)
+    Path("scan.evidence").write_bytes(b"PK\3\4")
+    ran = platemark("mcap", "verify", run, "--evidence", "scan.evidence")
+    assert (ran.code, "run.mcap.evidence" in ran.err) == (2, True)
+    run.with_name("run.mcap.evidence").rename("proof")
+    ran = platemark("mcap", "verify", run, "--evidence", "scan.evidence")
+    assert (ran.code, "scan.evidence: the evidence of an image" in ran.err) == (2, True)
+    ran = platemark("inspect", "proof")
+    assert (ran.code, ran.err.count("\n"), "proof" in ran.err) == (2, 1, True)
 
 
 def test_an_empty_recording_has_nothing_to_seal(run: Path) -> None:
