@@ -295,6 +295,6 @@ class Recorder:
 
     def _told(self, fault: str | None) -> None:
         if fault != self._fault:
-            _LOG.log(logging.ERROR if fault else logging.INFO, "keeping", extra={"reason": fault})
+            (_LOG.error if fault else _LOG.info)("keeping segments: %s", fault or "works again", extra={"reason": fault})
         self._fault = fault
         self._failures = 0 if fault is None else self._failures + 1
