@@ -295,6 +295,8 @@ class Recorder:
 
     def _told(self, fault: str | None) -> None:
         if fault != self._fault:
-            (_LOG.error if fault else _LOG.info)("keeping segments: %s", fault or "works again", extra={"reason": fault})
+            (_LOG.error if fault else _LOG.info)(
+                "keeping segments: %s", fault or "works again", extra={"reason": fault}
+            )
         self._fault = fault
         self._failures = 0 if fault is None else self._failures + 1
