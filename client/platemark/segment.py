@@ -73,8 +73,12 @@ class Channel:
     def of(
         cls, topic: str, *, type_name: str = "", schema_encoding: str = "", schema: bytes = b"", encoding: str = ""
     ) -> Channel:
-        """The channel whose schema has these bytes."""
-        return cls(topic, type_name, schema_encoding, hashlib.sha256(schema).digest(), encoding)
+        """The channel whose schema has these bytes. Raises SegmentError: text, or what no statement can carry."""
+        try:
+            digest = hashlib.sha256(schema).digest()
+        except TypeError:
+            raise SegmentError("schema", "not bytes; those that the recording has (of text: UTF-8)") from None
+        return cls(topic, type_name, schema_encoding, digest, encoding)
 
     def value(self) -> list[Value]:
         """As CBOR has it: topic, type, schema encoding, schema digest, encoding."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -70,6 +71,23 @@ def test_a_hostile_attachment_is_a_line(run: Path, data: bytes) -> None:
     assert (ran.code, ran.err.count("\n"), "attachment 0 of its proofs" in ran.err) == (2, 1, True)
 
 
+def test_a_recording_is_sent_to_its_own_command(run: Path) -> None:
+    """Who inspects a recording, or takes its proof for an image's, is told which command reads it."""
+    ran = platemark("inspect", run)
+    assert (ran.code, "platemark mcap verify" in ran.err) == (2, True)
+    run.with_name("run.mcap.evidence").write_bytes(b"\xa5\x61v\x01\x67schemas\x80")
+    ran = platemark("verify", run)
+    assert (ran.code, "platemark mcap verify" in ran.err) == (2, True)
+    Path("scan.evidence").write_bytes(b"PK\3\4")
+    ran = platemark("mcap", "verify", run, "--evidence", "scan.evidence")
+    assert (ran.code, "run.mcap.evidence" in ran.err) == (2, True)
+    run.with_name("run.mcap.evidence").rename("proof")
+    ran = platemark("mcap", "verify", run, "--evidence", "scan.evidence")
+    assert (ran.code, "scan.evidence: the evidence of an image" in ran.err) == (2, True)
+    ran = platemark("inspect", "proof")
+    assert (ran.code, ran.err.count("\n"), "proof" in ran.err) == (2, 1, True)
+
+
 def test_an_empty_recording_has_nothing_to_seal(run: Path) -> None:
     """No message, no seal."""
     recordings.write_mcap(run, [])
@@ -115,5 +133,5 @@ def test_documents_show_commands_and_options_that_exist() -> None:
     assert {line.split()[1] for line in lines if line.startswith("mcap")} == {"seal", "verify", "frame", "proofs"}
     for line in lines:
         words = shlex.split(line)
-        shown = platemark(*words[:2], "--help").out
+        shown = platemark(*itertools.takewhile(lambda word: not word.startswith("--"), words[:2]), "--help").out
         assert [each for each in words if each.startswith("--") and each not in shown] == [], line

@@ -66,7 +66,7 @@ CASES: list[tuple[str, Callable[[], RecordingVerdict], int, str]] = [
         "a clip",
         lambda: verdict(FRAMES[5:25]),
         0,
-        "20 messages of 1 topics are proven; 40 recorded ones lie outside the file",
+        "20 messages of 1 topic are proven; 40 recorded ones lie outside the file",
     ),
     ("no proof", lambda: check_recording(MemorySource(FRAMES), (), trust=_LOG.trust(), at=AT), 3, "no recording proof"),
     ("no trust", lambda: verdict(FRAMES, trusting=False), 3, "no segment is relied on: trust: no trust file"),

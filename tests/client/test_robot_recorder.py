@@ -96,12 +96,17 @@ def test_any_buffer_is_hashed_as_its_bytes(tmp_path: Path) -> None:
         (lambda made: made.observe("/camera", b"", log_time=-1), "log_time"),
         (lambda made: made.observe("/camera", b"", log_time=1 << 63), "log_time"),
         (lambda made: made.observe("/camera", b"", log_time=1, publish_time=-1), "publish_time"),
+        (lambda made: made.observe("/camera", b"", log_time=1.5e18), "log_time"),
+        (lambda made: made.observe("/camera", b"", log_time="1"), "log_time"),
+        (lambda made: made.observe("/camera", b"", log_time=1, publish_time=1.0), "publish_time"),
         (lambda made: made.observe_digest("/camera", b"short", 1, log_time=1), "digest"),
         (lambda made: made.observe_digest("/camera", bytes(32), -1, log_time=1), "size"),
+        (lambda made: made.observe_digest("/camera", bytes(32), 1.5, log_time=1), "size"),
         (lambda made: made.channel(""), "topic"),
         (lambda made: made.channel("/x", encoding="x" * 256), "encoding"),
+        (lambda made: made.channel("/x", schema="text"), "schema"),
     ],
-    ids=range(10),
+    ids=range(15),
 )
 def test_what_no_statement_can_carry_is_refused_at_once(
     tmp_path: Path, observe: Callable[[Recorder], object], field: str
@@ -113,6 +118,15 @@ def test_what_no_statement_can_carry_is_refused_at_once(
             observe(made)
         assert raised.value.field == field
         assert made.state().observed == 0
+
+
+def test_times_of_numpy_are_whole_numbers(tmp_path: Path) -> None:
+    """A time in an integer of numpy is the same time, in the statement too."""
+    with recorder(tmp_path) as (made, _):
+        made.channel("/camera")
+        assert made.observe("/camera", b"1", log_time=np.int64(START), publish_time=np.uint64(START))  # type: ignore[arg-type]
+        assert made.flush()
+    assert rows_of(tmp_path, made.recording, "/camera") == [Row(START, START, hashlib.sha256(b"1").digest())]
 
 
 def test_topics_are_bounded(tmp_path: Path) -> None:

@@ -42,6 +42,9 @@ def test_from_export_to_content_credentials(
         "file",
     )
     assert found["platemark"]["facts"]["device"] == uri
+    # With the plain verifier a manifest is a change of the file, and only a PNG has pixels to fall back on: it is told why.
+    ran = platemark("verify", signed, "--evidence", tmp_path / f"frame.{kind}.evidence", "--trust", trust)
+    assert (ran.code, "platemark c2pa verify" in ran.err) == ((0, False) if kind == "png" else (1, True))
     assert platemark("capture", signed, "--key", key, *to).code == 0
     assert platemark("fetch", signed, "--disclose", "embedded_provenance", *to).code == 0
     verdict = platemark("verify", signed, "--trust", trust, "--json").json()

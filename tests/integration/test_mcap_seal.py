@@ -56,6 +56,20 @@ def test_sealing_again_says_so_and_signs_nothing(robot: Robot) -> None:
     assert robot.seal(path, more=("--force",))["counts"] == {"sealed": 1}
 
 
+def test_the_proof_of_an_earlier_file_of_the_same_name_is_no_seal(robot: Robot) -> None:
+    """A recorder that writes run.mcap every day is told that the evidence beside it is yesterday's; nothing passes for sealed."""
+    path = robot.sealed("run.mcap", recordings.frames(5, 32, 24))
+    yesterday = path.with_name("run.mcap.evidence").read_bytes()
+    write_mcap(path, recordings.frames(5, 16, 12))
+    again = robot.run("mcap", "seal", path, "--key", robot.key, "--json")
+    (item,) = again.json()["items"]
+    assert (again.code, item["status"], "another recording" in item["reason"]) == (1, "failed", True)
+    path.write_bytes(b"")
+    followed = robot.run("mcap", "seal", path, "--key", robot.key, "--follow")
+    assert (followed.code, "lies there already" in followed.err) == (2, True)
+    assert path.with_name("run.mcap.evidence").read_bytes() == yesterday
+
+
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
 def test_bags_are_sealed_beside(robot: Robot, storage: recordings.Storage) -> None:
     """A rosbag2 folder stays as it is, and has its proof beside it."""
@@ -226,6 +240,9 @@ def test_a_key_that_nobody_enrolled_is_refused_and_can_go_on(live: Live, tmp_pat
     words = ("mcap", "seal", path, "--key", robot.key, "--device", robot.device, "--json")
     ran = robot.run(*words)
     assert (ran.code, ran.json()["items"][0]["reason"].startswith("unknown-key: ")) == (1, True)
+    assert platemark("keygen", tmp_path / "other.pem").code == 0
+    other = robot.run("mcap", "seal", path, "--key", tmp_path / "other.pem", "--device", robot.device)
+    assert (other.code, "--force begins it anew" in other.out) == (1, True)
     robot.enrolled()
     assert robot.run(*words).json()["counts"] == {"sealed": 1}
     assert robot.judged(path, code=0)["result"] == "MATCHES RECORD"

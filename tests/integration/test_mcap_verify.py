@@ -271,3 +271,5 @@ def test_several_clips_at_once(robot: Robot, whole: Path, small: list[Sample], t
     )
     verdict = robot.judged(whole, bad, code=1)
     assert [each["result"] for each in verdict["clips"]] == ["MATCHES RECORD", "DOES NOT MATCH"]
+    first, second = robot.judged(tmp_path / "gone.mcap", whole, code=2)["clips"]
+    assert ("No such file" in first["error"]["reason"], second["result"]) == (True, "MATCHES RECORD")

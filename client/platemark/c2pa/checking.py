@@ -48,7 +48,10 @@ def check(path: Path, *, manifest: bytes | None, anchors: bytes | None, trust: T
     """
     picture = open_picture(path)
     if manifest is None and picture.store is None:
-        raise ContentCredentialsError(f"{path}: carries no C2PA manifest, and no side-car was given (--manifest FILE)")
+        raise ContentCredentialsError(
+            f"{path}: carries no C2PA manifest, and no side-car was given (--manifest FILE); platemark verify judges it by "
+            "evidence beside it"
+        )
     store = store_bytes(picture) if manifest is None else manifest
     reading = read(path, picture.media, manifest=manifest, anchors=anchors)
     try:

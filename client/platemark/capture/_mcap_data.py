@@ -125,7 +125,7 @@ class DataSection:
         times = ""
         if opcode == Opcode.CHUNK and self._reach(body + 16):
             fields = Fields(self._read(body, 16))
-            times = f", with messages from {fields.u64()} to {fields.u64()}"
+            times = f", with messages of log times {fields.u64()} to {fields.u64()} ns"
         self._lost(where, f"the file ends before it does{times}")
 
     def _lost(self, where: str, reason: str) -> None:

@@ -75,6 +75,9 @@ def sign(
     left; this command makes sure that it can. What the evidence discloses of the capture can be read by everybody who
     gets the picture.
 
+    The evidence comes from `platemark fetch IMAGE`. The signer's certificate is X.509 v3, not self-signed, with the key
+    usage digitalSignature and the extended key usage emailProtection; deploy/PICTURES.md makes one with openssl.
+
     Examples:
       platemark c2pa sign frame.png --certificate chain.pem --key owner.pem
       platemark c2pa sign photo.jpg --evidence photo.jpg.evidence --certificate chain.pem --key owner.pem --sidecar

@@ -25,7 +25,7 @@ from platemark import (
     tlog_proof,
     trust,
 )
-from platemark.cli import passphrases, policy_text, vault_show
+from platemark.cli import mcap_described, passphrases, policy_text, vault_show
 from platemark.errors import FormatError, KeyFileError, PlatemarkError, UnknownKindError
 from platemark.pkcs11_uri import is_uri, parse_uri
 from platemark.report import format_time
@@ -52,7 +52,7 @@ def describe(data: bytes, *, path: Path, reveal: bool, passphrase_file: Path | N
         return {"file": "public key"} | _key(key_files.read_public(path))
     if data.startswith(tlog_proof.HEADER.encode()):
         return {"file": "tlog-proof"} | _proof(data)
-    for reader in (_token, _state, _release, _map, _trust, _checkpoint):
+    for reader in (_token, _recording, _state, _release, _map, _trust, _checkpoint):
         described = reader(data, reveal)
         if described is not None:
             return described
@@ -202,6 +202,11 @@ def _state(data: bytes, reveal: bool) -> Described | None:  # noqa: ARG001 - one
         "next seq": state.seq,
         "prev": state.prev,
     }
+
+
+def _recording(data: bytes, reveal: bool) -> Described | None:
+    del reveal  # nothing in it is secret
+    return mcap_described.described(data)
 
 
 def _release(data: bytes, reveal: bool) -> Described | None:

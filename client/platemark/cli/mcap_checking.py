@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from platemark.segment import Channel
     from platemark.trust import Trust
 
-__all__ = ["Checked", "Named", "verify_recording"]
+__all__ = ["Checked", "Named", "fact", "say_not_proven", "verify_recording"]
 
 _EACH = 5  # frames named of each class and topic
 _SHOWN = tuple(each for each in comparing.CLASSES if each not in {comparing.PROVEN, comparing.CUT})
 _HEADER = b"std_msgs/Header header"
 _SECOND = 1_000_000_000
 _MOST_TEXT = 4 << 20
+_TIMES = frozenset({"first", "last", "stated_time", "not_later_than", "key_status_known_to"})
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Checked:
             for reason, count in each.reasons:
                 output.say(f"  not relied on ({count}): {output.printable(reason)}")
             for name, value in each.facts.items():
-                output.say(f"  {name:<20} {_fact(name, value)}")
+                output.say(f"  {name:<20} {fact(name, value)}")
             if each.conditions:
                 said = ", ".join(f"{word} ({count})" for word, count in each.conditions)
                 output.say(f"  reported by the ledger, not proven here: {said}")
@@ -91,9 +92,7 @@ class Checked:
             output.say(
                 f"\nTwo statements of one key: recording {recording}, {output.printable(topic)}, segment {number}"
             )
-        output.say(f"\nAs of {format_time(verdict.at)}. Not proven:")
-        for sentence in NOT_PROVEN:
-            output.say(f"  {sentence}")
+        say_not_proven(verdict.at)
 
     def _say_topics(self) -> None:
         verdict = self.verdict
@@ -232,7 +231,15 @@ def _mark(kind: str | None) -> tuple[str, str]:
     return mark.cell, mark.style
 
 
-def _fact(name: str, value: object) -> str:
-    if name in {"first", "last", "not_later_than", "key_status_known_to"} and isinstance(value, int):
+def say_not_proven(at: int) -> None:
+    """What no proof of a recording says, for a person."""
+    output.say(f"\nAs of {format_time(at)}. Not proven:")
+    for sentence in NOT_PROVEN:
+        output.say(f"  {sentence}")
+
+
+def fact(name: str, value: object) -> str:
+    """A fact of a verdict as text: times as RFC 3339 has them."""
+    if name in _TIMES and isinstance(value, int):
         return format_time(value)
     return ", ".join(map(output.printable, value)) if isinstance(value, tuple) else output.printable(value)

@@ -15,7 +15,8 @@ from platemark.cli.mcap_opening import open_recording
 from platemark.cli.mcap_proofs import gathered
 from platemark.errors import RecordingError, SegmentError
 from platemark.recording.judging import judge
-from platemark.report import NOT_PROVEN, format_time
+from platemark.recording.verdict import NOT_PROVEN
+from platemark.report import format_time
 from platemark.verdict import DOES_NOT_MATCH, EVIDENCE_INVALID, EXIT_CODES, INCONCLUSIVE, MATCHES_RECORD
 
 if TYPE_CHECKING:

@@ -19,6 +19,8 @@ def gathered(path: Path, attached: Iterable[bytes], named: Iterable[Path] | None
     """Every proof, each once. Raises FileError, SegmentError naming where it came from."""
     found: dict[bytes, RecordingProof] = {}
     for name, data in _contents(path, attached, named or []):
+        if data.startswith(b"PK"):  # proto/segments.md E1
+            raise SegmentError(name, "the evidence of an image, not of a recording: platemark verify")
         digest = hashlib.sha256(data).digest()
         if digest not in found:
             try:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from platemark.robot.model import KeptSegment
     from platemark.sealing.placing import Place
 
-__all__ = ["Sealed"]
+__all__ = ["Sealed", "advised"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,3 +76,14 @@ class Sealed:
             conditions=tuple(sorted(conditions)),
             reason=reason,
         )
+
+
+def advised(refused: str, *, begun: bytes, kid: bytes) -> str:
+    """Why the ledger refuses, and what helps. `begun`: the key that signed what is refused; `kid`: the one that was given now."""
+    if begun != kid:
+        return f"{refused}; this seal was begun with that key, and not with --key: --force begins it anew"
+    if refused.startswith("unknown-key"):
+        return f"{refused}; enrol it (platemark enrol, --not-before the recording), then seal again"
+    if refused.startswith("not-yet-valid"):
+        return f"{refused}; --force seals with a key that was enrolled --not-before the recording"
+    return refused

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from platemark import files, statement
 from platemark.cli import output
 from platemark.cli.connect import Connection
 from platemark.cli.mcap_opening import MCAP, is_mcap, may_become_mcap, open_recording, schemas_of
-from platemark.cli.mcap_sealed import Sealed
+from platemark.cli.mcap_sealed import Sealed, advised
 from platemark.cli.sending import original, sending
 from platemark.cli.stopping import told_to_stop
 from platemark.errors import EvidenceError, FormatError, PlatemarkError, RecordingError
 from platemark.files import FileError
 from platemark.recording import judging
-from platemark.recording.proof import decode
+from platemark.recording.proof import MAX_PROOF, decode
 from platemark.sealing.placing import Place, embed
 from platemark.sealing.proving import identity, locate, prove
 from platemark.sealing.signing import Signing
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Sealer", "require_sound"]
 
 _SEALED = "has a proof already: platemark mcap verify checks it, --force seals it anew"
+_OTHER = "does not show the first message, so it is of another recording: move it away and seal again"
 _LOOK = 0.2  # seconds between two looks at a recording in progress
 _CLOSING = 60.0  # seconds that a writer may take from the end of the messages to that of the file
 
@@ -60,7 +62,7 @@ class Sealer:
             place = self._place(path)
             return self._sealed_before(place) or self._seal(place)
         except (RecordingError, FormatError, FileError) as error:
-            return Sealed(name=str(path), status="failed", reason=str(error))
+            return Sealed(name=str(path), status="failed", reason=str(error).removeprefix(f"{path}: "))
 
     def follow(self, path: Path) -> Sealed:
         """Seal a recording while it is written, until it is whole or SIGTERM or SIGINT comes."""
@@ -70,7 +72,10 @@ class Sealer:
         if not may_become_mcap(path):
             raise RecordingError(path, "--follow reads MCAP files alone; seal others when they are whole")
         if place.evidence.exists() and not place.state.exists():
-            return Sealed(name=str(path), status="repeated", reason=_SEALED)
+            if _is_whole(path) and _begins_as(place):
+                return Sealed(name=str(path), status="repeated", reason=_SEALED)
+            # Of the run before, under the same name: whoever calls this a success records a day without a signature.
+            raise RecordingError(place.evidence, "lies there already, of what was sealed before: move it away first")
         stop = threading.Event()
         with self._working(place) as (spool, signing), told_to_stop(stop):
 
@@ -102,6 +107,8 @@ class Sealer:
         """What to say of a recording that has a proof already; None when it has none, or a seal of it goes on."""
         if self.force or place.state.exists():
             return None
+        if place.evidence.exists() and not _begins_as(place):
+            raise RecordingError(place.evidence, _OTHER)
         if place.evidence.exists() or open_recording(place.recording).proofs:
             return Sealed(name=str(place.recording), status="repeated", reason=_SEALED)
         if self.out is not None and place.target.exists():
@@ -159,7 +166,9 @@ class Sealer:
             return Sealed.of(place, "spooled", signing.recording, segments)
         refused = self._delivered(spool, segments)
         if refused is not None:
-            return Sealed.of(place, "refused", signing.recording, segments, reason=refused)
+            begun = statement.decode(segments[0].statement).kid
+            reason = advised(refused, begun=begun, kid=self.chain.signer.kid)
+            return Sealed.of(place, "refused", signing.recording, segments, reason=reason)
         with self.connection.open() as client:
             wanted = {each.segment.channel.schema for each in segments}
             schemas = schemas_of(open_recording(place.recording), wanted)
@@ -243,13 +252,29 @@ def _is_closed(path: Path, stop: threading.Event) -> bool:
     """Whether the writer has ended the file, which comes a moment after its last message."""
     deadline = time.monotonic() + _CLOSING
     while time.monotonic() < deadline:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - len(MCAP)))
-            if file.read() == MCAP:
-                return True
+        if _is_whole(path):
+            return True
         if stop.wait(_LOOK):
             break
     return False
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the file ends as MCAP files do, and is more than its beginning."""
+    with path.open("rb") as file:
+        file.seek(max(len(MCAP), path.stat().st_size - len(MCAP)))
+        return file.read() == MCAP
+
+
+def _begins_as(place: Place) -> bool:
+    """Whether the proof beside a recording shows its first message, as that of an earlier file of this name does not."""
+    message = next(iter(open_recording(place.recording)), None)
+    proof = decode(files.read(place.evidence, limit=MAX_PROOF))
+    return message is not None and any(
+        message.row.pack() in (each.shown if isinstance(each.shown, bytes) else [one.row.pack() for one in each.shown])
+        for each in proof.segments
+        if each.channel == message.channel
+    )
 
 
 def _carries(path: Path, proof: RecordingProof) -> bool:

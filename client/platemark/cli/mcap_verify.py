@@ -13,13 +13,18 @@ from platemark.cli import output
 from platemark.cli.connect import load_trust
 from platemark.cli.options import AsJson, At, Trust
 from platemark.cli.times import parse_time
-from platemark.errors import RecordingError
+from platemark.errors import FormatError, PlatemarkError, RecordingError
+from platemark.files import FileError
 from platemark.report import format_time
 
 if TYPE_CHECKING:
+    from platemark.cli.mcap_checking import Checked
     from platemark.cli.mcap_frame import FrameVerdict
+    from platemark.trust import Trust as TrustFile
 
 __all__ = ["frame", "verify"]
+
+_UNREADABLE = 2
 
 Evidence: TypeAlias = Annotated[
     list[Path] | None,
@@ -49,7 +54,7 @@ def verify(
 
     A file that is no recording is compared with single messages: `platemark mcap frame` makes such.
 
-    Exit codes, of several clips the first of 4, 1, 3, 0 that applies:
+    Exit codes, of several clips the first of 4, 1, 2, 3, 0 that applies:
       0  MATCHES RECORD    every message of the file is proven, and none between is missing
       1  DOES NOT MATCH    the evidence is sound, and the file is not that recording
       2  usage or unreadable input
@@ -61,9 +66,6 @@ def verify(
       platemark mcap verify clip.mcap --evidence run.mcap.evidence --trust trust.toml --svg clip.svg
       platemark mcap verify frame.png --trust trust.toml
     """
-    from platemark.cli import mcap_checking, mcap_frame
-    from platemark.cli.mcap_opening import is_recording
-
     if svg is not None and len(clips) > 1:
         raise typer.BadParameter("--svg is for one clip")
     trusted = load_trust(trust)
@@ -72,23 +74,55 @@ def verify(
     for clip in clips:
         if len(clips) > 1 and not as_json:
             output.say(f"{output.printable(clip)}:")
-        if not is_recording(clip):
-            single = mcap_frame.verify_frame(clip, evidence, trust=trusted, at=moment)
-            codes.append(single.exit_code)
-            shown.append({"file": str(clip), **single.to_json()})
-            if not as_json:
-                _say(single)
-            continue
-        checked = mcap_checking.verify_recording(clip, evidence, trust=trusted, at=moment, allow_missing=allow_missing)
-        codes.append(checked.verdict.exit_code)
-        shown.append({"file": str(clip), **checked.facts()})
-        if svg is not None:
-            files.replace(svg, checked.svg())
+        one: Checked | FrameVerdict | PlatemarkError
+        try:
+            one = _judge(clip, evidence, trust=trusted, at=moment, allow_missing=allow_missing)
+        except (FileError, FormatError, RecordingError) as error:
+            if len(clips) == 1:
+                raise
+            one = error  # One clip of a thousand that is unreadable is no reason to say nothing of the others.
+        code, facts = _facts(one)
+        codes.append(code)
+        shown.append({"file": str(clip), **facts})
+        if svg is not None and not isinstance(one, PlatemarkError):
+            files.replace(svg, _picture(one))
         if not as_json:
-            checked.say()
+            _say(one)
     if as_json:
         output.say_json(shown[0] if len(shown) == 1 else {"clips": shown})
-    raise typer.Exit(next(code for code in (4, 1, 3, 0) if code in codes))
+    if trusted is None:
+        output.note("Give --trust FILE, a trust file from a source that you trust and that names this log.")
+    raise typer.Exit(next(code for code in (4, 1, _UNREADABLE, 3, 0) if code in codes))
+
+
+def _judge(
+    clip: Path, evidence: list[Path] | None, *, trust: TrustFile | None, at: int, allow_missing: bool
+) -> Checked | FrameVerdict:
+    from platemark.cli import mcap_checking, mcap_frame
+    from platemark.cli.mcap_opening import is_recording
+
+    if is_recording(clip):
+        return mcap_checking.verify_recording(clip, evidence, trust=trust, at=at, allow_missing=allow_missing)
+    return mcap_frame.verify_frame(clip, evidence, trust=trust, at=at)
+
+
+def _facts(one: Checked | FrameVerdict | PlatemarkError) -> tuple[int, dict[str, object]]:
+    """The exit code of one clip, and what --json says of it."""
+    if isinstance(one, PlatemarkError):
+        return _UNREADABLE, {"exit_code": _UNREADABLE, "error": {"code": one.code, "reason": str(one)}}
+    from platemark.cli.mcap_checking import Checked
+
+    if isinstance(one, Checked):
+        return one.verdict.exit_code, one.facts()
+    return one.exit_code, one.to_json()
+
+
+def _picture(one: Checked | FrameVerdict) -> bytes:
+    from platemark.cli.mcap_checking import Checked
+
+    if not isinstance(one, Checked):
+        raise typer.BadParameter("--svg is for recordings: a single frame has no timeline")
+    return one.svg()
 
 
 def frame(
@@ -151,12 +185,32 @@ def frame(
         output.say(output.printable(taken.note))
 
 
-def _say(verdict: FrameVerdict) -> None:
+def _say(one: Checked | FrameVerdict | PlatemarkError) -> None:
+    if isinstance(one, PlatemarkError):
+        output.say("UNREADABLE")
+        output.say(output.printable(str(one)))
+        return
+    from platemark.cli.mcap_checking import Checked
+
+    if isinstance(one, Checked):
+        one.say()
+    else:
+        _say_frame(one)
+
+
+def _say_frame(verdict: FrameVerdict) -> None:
+    from platemark.cli.mcap_checking import fact, say_not_proven
+
     output.say(verdict.result)
     output.say(output.printable(verdict.reason))
+    facts: dict[str, object] = {}
     if verdict.row is not None:
-        output.say(f"\n  log time      {format_time(verdict.row.log_time)}")
+        facts |= {"log time": format_time(verdict.row.log_time)}
         if verdict.stamp is not None:
-            output.say(f"  header.stamp  {format_time(verdict.stamp)}")
-    for name, value in (verdict.facts or {}).items():
-        output.say(f"  {name:<20} {output.printable(value)}")
+            facts |= {"header.stamp": format_time(verdict.stamp)}
+    facts |= {name: fact(name, value) for name, value in (verdict.facts or {}).items()}
+    if facts:
+        output.say()
+    for name, value in facts.items():
+        output.say(f"  {name:<20} {value}")
+    say_not_proven(verdict.at)

@@ -13,9 +13,11 @@ from platemark import evidence as bundle
 from platemark import files, report, statement
 from platemark.cli import media, output
 from platemark.cli.connect import load_trust
+from platemark.cli.mcap_described import is_proof
 from platemark.cli.options import AsJson, At, Trust
 from platemark.cli.vault_show import handed_over
-from platemark.errors import EvidenceError
+from platemark.errors import EvidenceError, PlatemarkError
+from platemark.verdict import DOES_NOT_MATCH
 from platemark.verify import verify as judge
 
 __all__ = ["read_bundle", "verify"]
@@ -96,12 +98,29 @@ def verify(
         record = statement.decode(held.record.statement).id
         verdict = replace(verdict, references=refer(record, later, trust=trusted, at=moment))
     output.say(report.to_json(verdict) if as_json else report.to_text(verdict).rstrip("\n"))
+    if verdict.result == DOES_NOT_MATCH and _carries_manifest(image):
+        output.note(
+            "The file carries a C2PA manifest, which may be all that is new: platemark c2pa verify judges it without."
+        )
     raise typer.Exit(verdict.exit_code)
+
+
+def _carries_manifest(image: Path) -> bool:
+    """Whether it is a PNG or JPEG with a manifest store, which a picture that is handed out may have got after its record."""
+    from platemark.c2pa.picture import open_picture
+
+    try:
+        return open_picture(image).store is not None
+    except PlatemarkError:
+        return False
 
 
 def read_bundle(path: Path) -> bundle.Evidence:
     """The evidence in a file. Raises FileError, EvidenceError naming the file."""
+    data = files.read(path, limit=bundle.MAX_BUNDLE)
+    if is_proof(data):
+        raise EvidenceError(f"{path}: bundle", "the proof of a recording, or of a frame of one: platemark mcap verify")
     try:
-        return bundle.from_bytes(files.read(path, limit=bundle.MAX_BUNDLE))
+        return bundle.from_bytes(data)
     except EvidenceError as error:
         raise EvidenceError(f"{path}: {error.field}", error.reason) from None

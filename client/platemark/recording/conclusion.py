@@ -164,7 +164,7 @@ def _matches(topics: Sequence[TopicFinding], judged: Sequence[Judged]) -> str:
     shown = sum(1 for each in topics if not each.absent)
     cut = sum(each.counts[comparing.CUT] for each in topics)
     absent = sum(1 for each in topics if each.absent)
-    reason = f"{proven} messages of {shown} topics are proven"
+    reason = f"{proven} messages of {shown} topic{'s' * (shown != 1)} are proven"
     if cut:
         reason += f"; {cut} recorded ones lie outside the file"
     reason += f", {absent} topics are not in it" if absent else ""

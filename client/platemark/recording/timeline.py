@@ -35,16 +35,20 @@ class Mark:
 
 # Worst first: a cell that several classes fall into shows the first of these.
 LEGEND: dict[str, Mark] = {
-    comparing.ALTERED: Mark("X", "bold red", "#b3001b", "altered: other data than recorded at this time"),
+    comparing.ALTERED: Mark("X", "bold red", "#b3001b", "altered: other data, type or publish time than recorded"),
     comparing.MOVED: Mark("M", "bold red", "#b3001b", "moved: recorded at another time"),
     comparing.INSERTED: Mark("+", "bold red", "#b3001b", "inserted: not recorded, in time that the record covers"),
     comparing.DUPLICATED: Mark("2", "bold red", "#b3001b", "duplicated: recorded once"),
     comparing.REORDERED: Mark("~", "bold red", "#b3001b", "reordered: messages of one time in another order"),
     comparing.DROPPED: Mark("_", "bold yellow", "#b36b00", "dropped: recorded, and missing between others"),
-    comparing.OTHER_SCHEMA: Mark("S", "yellow", "#b36b00", "data as recorded, under another text of its schema"),
-    comparing.UNRECORDED: Mark("?", "yellow", "#6b6b6b", "no segment says anything about it"),
+    comparing.OTHER_SCHEMA: Mark(
+        "S", "yellow", "#b36b00", "other-schema: data as recorded, under another text of its schema"
+    ),
+    comparing.UNRECORDED: Mark(
+        "?", "yellow", "#6b6b6b", "unrecorded: no segment that is relied on says anything of it"
+    ),
     comparing.PROVEN: Mark("#", "green", "#1a7f37", "proven: as recorded"),
-    comparing.CUT: Mark(".", "dim", "#9a9a9a", "recorded, before or after what the file has"),
+    comparing.CUT: Mark(".", "dim", "#9a9a9a", "cut: recorded, before or after what the file has"),
 }
 _EMPTY = " "
 _BAR, _GAP, _LEFT, _TOP, _WIDTH = 18, 8, 260, 46, 760

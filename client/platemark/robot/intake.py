@@ -158,4 +158,6 @@ def _integer(field: str, value: object) -> int:
     try:
         return operator.index(value)  # type: ignore[arg-type] # that is the question
     except TypeError:
-        raise SegmentError(field, f"an integer, not {type(value).__name__}") from None
+        raise SegmentError(
+            field, f"a {type(value).__name__}, not a whole number (of nanoseconds: time.time_ns)"
+        ) from None

@@ -120,7 +120,9 @@ class Keeping:
         )
         segmenter = self._intake.segmenter
         if window_ns != segmenter.window_ns:
-            _LOG.warning("window set", extra={"window_ns": window_ns, "unsent": counts.unsent})
+            facts = {"window_ns": window_ns, "unsent": counts.unsent, "waiting": self.line.waiting}
+            said = "window set to %g s: %d statements unsent, %d segments waiting for key or spool"
+            _LOG.warning(said, window_ns / 1e9, counts.unsent, self.line.waiting, extra=facts)
             segmenter.window_ns = window_ns
 
 

@@ -119,11 +119,11 @@ class Recorder:
 
         `topic` is one that was declared, or a Channel. Times are Unix ns; `publish_time` is `log_time` where there is no other.
         False: there was no room, and the message is counted as unobserved. Raises SegmentError: an unknown topic, a time outside
-        0..2^63 - 1, data that is no such buffer; RuntimeError: closed.
+        0..2^63 - 1 or not whole (time.time() * 1e9), data that is no such buffer; RuntimeError: closed.
         """
-        buffer = cast("Buffer", data)
         try:
-            digest, size = hashlib.sha256(buffer).digest(), memoryview(buffer).nbytes
+            digest = hashlib.sha256(buffer := cast("Buffer", data)).digest()
+            size = memoryview(buffer).nbytes
         except (TypeError, ValueError, BufferError) as error:
             raise SegmentError("data", f"not a buffer of contiguous bytes: {error}") from None
         return self._put(topic, log_time, publish_time, digest, size)
@@ -295,6 +295,7 @@ class Recorder:
 
     def _told(self, fault: str | None) -> None:
         if fault != self._fault:
-            _LOG.log(logging.ERROR if fault else logging.INFO, "keeping", extra={"reason": fault})
+            level = logging.ERROR if fault else logging.INFO
+            _LOG.log(level, "keeping segments: %s", fault or "works again", extra={"reason": fault})
         self._fault = fault
         self._failures = 0 if fault is None else self._failures + 1
