@@ -27,6 +27,8 @@ from platemark_ledger.status import CallError, Told, classify, to_status
 __all__ = ["Boundary"]
 
 _log = logging.getLogger("platemark.ledger")
+# Initial metadata of a stream that has a place (ledger.proto, AppendStream).
+_TAKEN = (("platemark-stream", "taken"),)
 _PREFIX = "/platemark.v1.Ledger/"
 # Its answer is given whatever else waits: "nothing was done" would be false.
 _WRITES = frozenset({_PREFIX + "Append"})
@@ -157,6 +159,8 @@ class Boundary(grpc.aio.ServerInterceptor):
 
         async def exchanged(context: _Context) -> None:
             with self._exchanges.opened(self._gate.caller(context), context) as opened:
+                # Told at once: a client that writes before it knows may miss why a stream was refused.
+                await context.send_initial_metadata(_TAKEN)
                 async with (
                     aclosing(self._requests(handler, method, opened, context)) as requests,
                     aclosing(answer(requests, context)) as messages,

@@ -30,6 +30,8 @@ AHEAD = 4
 # Seconds without an answer. Longer than of `append`: a ledger with many streams lets each wait for its turn instead of failing.
 TIMEOUT = 120.0
 _ENDED = "STREAM_ENDED"
+_TAKEN = "platemark-stream"  # initial metadata
+_PATIENCE = 5.0  # seconds for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,8 @@ class AppendStream:
         """Send what is unanswered, oldest first, and then what comes, until the call ends; why it did, its reader is told."""
         number = self._answered
         with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            if not await _taken(call):
+                return  # its reader is told why
             while True:
                 place = number - self._answered
                 if 0 <= place < len(self._unanswered):
@@ -170,6 +174,18 @@ class AppendStream:
                     number = max(number, self._answered)
                     self._more.clear()
                     await self._more.wait()
+
+
+async def _taken(call: Call) -> bool:
+    """Whether the ledger has taken the stream; a write that meets a refusal would hide what it says.
+
+    A ledger that says nothing for some seconds is written to all the same.
+    """
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            return _TAKEN in dict(await call.initial_metadata() or ())
+    except TimeoutError:
+        return True
 
 
 async def appends(

@@ -78,7 +78,9 @@ class LedgerStub:
     (default 20 s: open another), or when an answer was not taken in time (default 20 s); UNAVAILABLE, reason STOPPED, when
     the ledger drains. Except for an answer that is not taken, the ledger reads no more in these cases and answers what it has
     read first, so that a request without an answer was not considered. At the opening: UNAVAILABLE, reason OVERLOADED,
-    when there are too many streams in all or of this caller (its certificate; its address when it has none).
+    when there are too many streams in all or of this caller (its certificate; its address when it has none). A stream that
+    is taken is told so at once, by initial metadata with "platemark-stream": "taken"; some clients miss why a stream was
+    refused when they write before.
 
     A BROKEN STREAM. Of requests that were sent and not answered nothing is known: send them again, in their order, in
     another stream or by Append. Idempotent, as Append is. The role of the caller is looked at again for every request.
@@ -150,7 +152,9 @@ class LedgerAsyncStub(LedgerStub):
     (default 20 s: open another), or when an answer was not taken in time (default 20 s); UNAVAILABLE, reason STOPPED, when
     the ledger drains. Except for an answer that is not taken, the ledger reads no more in these cases and answers what it has
     read first, so that a request without an answer was not considered. At the opening: UNAVAILABLE, reason OVERLOADED,
-    when there are too many streams in all or of this caller (its certificate; its address when it has none).
+    when there are too many streams in all or of this caller (its certificate; its address when it has none). A stream that
+    is taken is told so at once, by initial metadata with "platemark-stream": "taken"; some clients miss why a stream was
+    refused when they write before.
 
     A BROKEN STREAM. Of requests that were sent and not answered nothing is known: send them again, in their order, in
     another stream or by Append. Idempotent, as Append is. The role of the caller is looked at again for every request.
@@ -231,7 +235,9 @@ class LedgerServicer(metaclass=_abc_1.ABCMeta):
         (default 20 s: open another), or when an answer was not taken in time (default 20 s); UNAVAILABLE, reason STOPPED, when
         the ledger drains. Except for an answer that is not taken, the ledger reads no more in these cases and answers what it has
         read first, so that a request without an answer was not considered. At the opening: UNAVAILABLE, reason OVERLOADED,
-        when there are too many streams in all or of this caller (its certificate; its address when it has none).
+        when there are too many streams in all or of this caller (its certificate; its address when it has none). A stream that
+        is taken is told so at once, by initial metadata with "platemark-stream": "taken"; some clients miss why a stream was
+        refused when they write before.
 
         A BROKEN STREAM. Of requests that were sent and not answered nothing is known: send them again, in their order, in
         another stream or by Append. Idempotent, as Append is. The role of the caller is looked at again for every request.
