@@ -26,7 +26,8 @@ Lie = Callable[[Iterator[bytes], list[bytes]], Iterator[bytes]]
 def liar(lie: Lie, true: list[bytes]) -> Iterator[str]:
     """The address of a ledger that answers AppendStream as `lie` makes it of the requests and the true answers."""
 
-    def answer(requests: Iterator[bytes], _: Any) -> Iterator[bytes]:
+    def answer(requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
+        context.send_initial_metadata((("platemark-stream", "taken"),))
         yield from lie(requests, true)
 
     handler: Any = grpc.stream_stream_rpc_method_handler(answer)

@@ -160,7 +160,8 @@ def proofs(
 ) -> None:
     """Make the proofs of what a recorder signed, one file for each recording: RECORDING-ID.evidence.
 
-    Exit code 1 when segments are not in the ledger yet: what is there is proven, and the rest is named. Run it again later.
+    Exit code 1 when segments are not signed or not in the ledger yet: what is there is proven, and the rest is named. Run it
+    again later.
 
     Examples:
       platemark mcap proofs /var/lib/robot/journal --out proofs/
@@ -215,7 +216,7 @@ def _finish(done: list[Sealed], *, as_json: bool) -> None:
         for each in done:
             if each.reason:
                 output.say(f"{output.printable(each.name)}: {output.printable(each.reason)}")
-            elif each.evidence is not None:
+            if each.evidence is not None:
                 output.say(f"{output.printable(each.evidence)}: the proof; keep it with the recording")
         output.say("\n" + ", ".join(f"{count} {status}" for status, count in sorted(counts.items())))
     if not done:

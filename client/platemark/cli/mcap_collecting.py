@@ -88,7 +88,7 @@ class Collector:
             reason = "no segment was signed yet"
         elif waiting:
             reason = "the recording goes on, or was not brought to its end: later segments are not proven here"
-        status = "incomplete" if missing or not segments else "sealed"
+        status = "incomplete" if reason else "sealed"
         return (
             Sealed(
                 name=recording.hex(),

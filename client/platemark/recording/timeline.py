@@ -86,7 +86,8 @@ def rows(topics: Sequence[TopicFinding], *, width: int = 60) -> list[Row]:
 def svg(verdict: RecordingVerdict) -> str:
     """A picture of the verdict, for a report: standalone SVG 1.1, without scripts, fonts or links."""
     limits = span(verdict.topics)
-    height = _TOP + len(verdict.topics) * (_BAR + _GAP) + len(LEGEND) * 18 + 40
+    occurring = [kind for kind in LEGEND if any(each.counts[kind] for each in verdict.topics)]
+    height = _TOP + len(verdict.topics) * (_BAR + _GAP) + len(occurring) * 18 + 40
     lines = [
         (
             '<svg xmlns="http://www.w3.org/2000/svg" version="1.1" '
@@ -103,7 +104,8 @@ def svg(verdict: RecordingVerdict) -> str:
         lines += [_text(10, top + 13, topic.topic, most=34), _rect(_LEFT, top, _WIDTH, "none", "#cccccc")]
         lines += _bars(topic, limits, top)
         top += _BAR + _GAP
-    for kind, mark in LEGEND.items():
+    for kind in occurring:
+        mark = LEGEND[kind]
         lines += [_rect(_LEFT, top + 6, 14, mark.colour, "none", height=12), _text(_LEFT + 3, top + 16, mark.cell)]
         lines.append(_text(_LEFT + 24, top + 16, f"{kind}: {mark.meaning.removeprefix(kind + ': ')}"))
         top += 18

@@ -15,14 +15,15 @@ __all__ = ["open_chain"]
 
 
 def open_chain(
-    key: Path, *, device: str | None = None, passphrase: bytes | None = None, pin: str | None = None
+    key: Path | str, *, device: str | None = None, passphrase: bytes | None = None, pin: str | None = None
 ) -> Chain:
     """The chain of the key in `key`, or in the token that the PKCS#11 URI in `key` names (extra `pkcs11`), begun as a sensor's.
 
     `device` is the URI that the key is enrolled for; it is remembered beside the key after the first time. Asks nobody:
     `passphrase` is that of an encrypted file, `pin` that of a token whose URI has no pin-source. Raises KeyFileError, StateError.
     """
-    chain = Chain(key, _signer(key, passphrase, pin))
+    path = Path(key)
+    chain = Chain(path, _signer(path, passphrase, pin))
     chain.begin(issuer=device, role="sensor")
     return chain
 

@@ -58,7 +58,7 @@ class Recorder:
 
     def __init__(
         self,
-        journal: Path,
+        journal: Path | str,
         *,
         chain: Chain,
         spool: Spool,
@@ -77,7 +77,7 @@ class Recorder:
         self._intake = Intake(Segmenter(window_ns=window_ns, most=most, grace_ns=grace_ns), memory=memory)
         self._line = SegmentLine(chain=chain, spool=spool, on_kept=on_kept)
         self._steady = steady
-        self._journal = SegmentJournal(journal)
+        self._journal = SegmentJournal(Path(journal))
         try:
             self._keeping = Keeping(
                 recording=self.recording,
