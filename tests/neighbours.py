@@ -32,34 +32,47 @@ async def neighbour(name: str, address: str, raws: Sequence[bytes], begun: Calla
 async def _from(source: str, address: str) -> AsyncIterator[str]:
     """An address at which whoever connects reaches the ledger, which sees `source` as the caller's address."""
     host, _, port = address.rpartition(":")
-    pumps: set[asyncio.Task[None]] = set()
+    served: set[asyncio.Task[None]] = set()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(host, int(port), local_addr=(source, 0))
+        try:
+            await asyncio.gather(_pump(reader, back), _pump(there, writer))
+        finally:
+            await _abort(back)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(host, int(port), local_addr=(source, 0))
-        for pump in (_pump(reader, back), _pump(there, writer)):
-            task = asyncio.create_task(pump)
-            pumps.add(task)
-            task.add_done_callback(pumps.discard)
+        task = asyncio.create_task(connect(reader, writer))
+        served.add(task)
+        await asyncio.gather(task, return_exceptions=True)
+        await _abort(writer)
+        served.discard(task)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
-        for task in list(pumps):
-            task.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
+        while served:
+            for task in served:
+                task.cancel()
+            await asyncio.sleep(0)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
+    """Bytes from one side to the other; where one ends, so does the other."""
+    with suppress(OSError):
         while data := await reader.read(1 << 16):
             writer.write(data)
             await writer.drain()
-    except OSError:
-        pass
-    finally:
-        writer.close()
+    writer.close()
+
+
+async def _abort(writer: asyncio.StreamWriter) -> None:
+    """Closed before this returns, whatever the other side has not read."""
+    writer.transport.abort()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 @asynccontextmanager

@@ -167,13 +167,15 @@ def test_ctrl_c_leaves_no_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "platemark", "sign", "x.png", "--key", "k.pem", "--device", "https://a.example/b"]
     with (tmp_path / "k.pem.state.lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        # The child answers nothing while it waits, so it is told often until it has heard.
+        # Whoever started these tests in the background may have had SIGINT ignored, which a child would inherit.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as child:
             deadline = time.monotonic() + 60
             while "flock" not in _waiting(child.pid) and child.poll() is None and time.monotonic() < deadline:
                 pass
             child.send_signal(signal.SIGINT)
             _, errors = child.communicate(timeout=60)
+        signal.signal(signal.SIGINT, before)
     assert (child.returncode, errors) == (130, b"platemark: interrupted\n")
 
 

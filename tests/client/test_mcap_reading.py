@@ -67,7 +67,7 @@ def test_cut_chunk_is_named(tmp_path: Path) -> None:
     source = open_mcap(path)
     assert [one.log_time for one in source] == [10]
     assert [f"chunk at byte {offset}"] == [fault.where for fault in source.faults]
-    assert "from 20 to 30" in source.faults[0].reason
+    assert "log times 20 to 30 ns" in source.faults[0].reason
 
 
 @pytest.mark.parametrize("compression", ["", "lz4", "zstd"])
