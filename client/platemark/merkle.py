@@ -67,12 +67,7 @@ class GrowingTree:
 
     def add(self, leaf_hash: bytes) -> None:
         """Append a leaf hash."""
-        size, digest = self.size, leaf_hash
-        while size & 1:
-            digest = self._hash(b"\x01" + self._peaks.pop() + digest).digest()
-            size >>= 1
-        self._peaks.append(digest)
-        self.size += 1
+        self._append(leaf_hash, 1)
 
     def extend(self, leaf_hashes: Sequence[bytes]) -> None:
         """Append leaf hashes in this order; half the time of one by one, in blocks that are perfect subtrees."""

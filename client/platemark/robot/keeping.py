@@ -112,17 +112,17 @@ class Keeping:
         return clock
 
     def _adapt(self) -> None:
-        counts = self._spool.counts()
-        window_ns = lengthened(self._shortest, room=counts.capacity - counts.unsent, capacity=counts.capacity)
+        room = self._spool.room()
+        window_ns = lengthened(self._shortest, room=room.left, capacity=room.capacity)
         # A key or a disk that signs more slowly than segments end: fewer of them.
         window_ns = max(
             window_ns, min(self._shortest << (self.line.waiting // _BEHIND).bit_length(), self._shortest * LONGEST)
         )
         segmenter = self._intake.segmenter
         if window_ns != segmenter.window_ns:
-            facts = {"window_ns": window_ns, "unsent": counts.unsent, "waiting": self.line.waiting}
+            facts = {"window_ns": window_ns, "unsent": room.unsent, "waiting": self.line.waiting}
             said = "window set to %g s: %d statements unsent, %d segments waiting for key or spool"
-            _LOG.warning(said, window_ns / 1e9, counts.unsent, self.line.waiting, extra=facts)
+            _LOG.warning(said, window_ns / 1e9, room.unsent, self.line.waiting, extra=facts)
             segmenter.window_ns = window_ns
 
 

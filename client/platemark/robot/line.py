@@ -63,8 +63,7 @@ class SegmentLine:
         self._mark()
         if self._unsure and self._waiting:
             self._interrupted_first()
-        counts = self._spool.counts()
-        room = counts.capacity - counts.unsent
+        room = self._spool.room().left
         room = room if most is None else min(room, most)
         brought = 0
         while self._waiting and brought < room and not stopping():
